@@ -1,0 +1,72 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""The project's one exception, and every error code a result can carry.
+
+The codes are a public contract: they are documented in the modules and in the troubleshooting guide,
+and playbooks decide on them. The text of a message is not.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+# code -> what it means; the documentation is checked against this table.
+ERROR_CODES: dict[str, str] = {
+    "access_denied": "The connection is read-only, or libvirt refused it or the operation.",
+    "alias_conflict": "The alias belongs to a device of another model, or to a device that is no memory device.",
+    "ambiguous_device": "Without an alias, more than one device fits what the task gives.",
+    "changed_meanwhile": "Someone else changed the device between the read and the write, or during the wait.",
+    "connection_failed": "The URI could not be opened.",
+    "connection_lost": "The connection broke while the task ran.",
+    "device_vanished": "The device left the running guest during the wait.",
+    "domain_busy": "Another job holds the domain, libvirt gave up waiting for it.",
+    "domain_not_found": "There is no domain of this name or UUID.",
+    "domain_paused": "The domain was paused by an error, its guest can't answer.",
+    "domain_stopped": "The domain stopped before the guest had the memory.",
+    "domain_vanished": "The domain was undefined or went away while the task ran.",
+    "insufficient_headroom": "The device does not fit under the domain's maxMemory.",
+    "invalid_alias": "The alias has characters that libvirt would drop silently.",
+    "invalid_block": "The block size is not a power of two, or too small.",
+    "invalid_option": "An option has a value that can't be used, or one that contradicts another.",
+    "invalid_quantity": "A size has no unit, is negative, not a whole number, or too large.",
+    "invalid_xml": "The domain's XML could not be read.",
+    "libvirt_error": "libvirt refused or failed the operation, with the code in `details.libvirt_code`.",
+    "missing_dependency": "libvirt-python or lxml is missing on the managed node.",
+    "missing_option": "The device does not exist yet, and the task lacks what is needed to create it.",
+    "needs_restart": "An explicit live scope was asked for something a running guest can't be given.",
+    "no_free_slot": "The domain has no free memory slot.",
+    "no_max_memory": "The domain has no maxMemory, so it can't take any memory device.",
+    "no_numa_node": "The domain has no such NUMA cell.",
+    "not_aligned": "A size is not a multiple of what the device needs.",
+    "not_converged": "The guest's actual size did not reach the requested one within the timeout.",
+    "requested_exceeds_size": "The requested size is above the maximum size of the device.",
+    "scope_unavailable": "The domain has no such scope: it is not running, or it is transient.",
+    "unsupported": "This libvirt or QEMU is too old for what the task asks.",
+}
+
+
+class VirtmemError(Exception):
+    """What can't be done or went wrong, in a form that a playbook can decide on.
+
+    Args:
+        error_code: one of ERROR_CODES.
+        msg: one sentence for people: the option, the value, the numbers.
+        details: the numbers again, for machines; sizes are integers in bytes.
+        hint: the way out.
+    """
+
+    def __init__(
+        self,
+        error_code: str,
+        msg: str,
+        details: t.Mapping[str, t.Any] | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(msg)
+        self.error_code = error_code
+        self.msg = msg
+        self.details = dict(details or {})
+        self.hint = hint

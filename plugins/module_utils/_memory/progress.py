@@ -1,0 +1,183 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""Whether a running guest is where it should be: predicates over observations, without clock or waiting.
+
+Times are seconds on any one clock that does not run backwards.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from . import identity
+from .device import LIVE, Device, Domain, Wish
+from .errors import VirtmemError
+from .size import Tolerance, show
+
+# QEMU sends at most one size event per second and device, and a busy guest may need several seconds for a
+# block; a size that has not moved for longer than this has stopped.
+STALLED_AFTER = 10.0
+
+NO_RESPONSE = "no_response"
+STALLED = "stalled"
+PROGRESSING = "progressing"
+
+_HINTS = {
+    NO_RESPONSE: "The guest has not reacted at all. Check in the guest that it has booted and runs, and that the "
+    "virtio_mem driver is there (lsmod | grep virtio_mem; Linux 5.8 or later with CONFIG_VIRTIO_MEM).",
+    STALLED: "The guest began and then stopped. To grow, check in the guest that memory blocks go online "
+    "(/sys/devices/system/memory/auto_online_blocks) and look for virtio_mem in dmesg; to shrink, that the memory is free "
+    "and movable (auto_online_blocks=online_movable), since memory in use by the kernel can't be given back.",
+    PROGRESSING: "The guest was still moving. Give it more time with a larger wait_timeout; running the task again resumes the wait.",
+}
+_PAUSED_HINT = "The domain is paused, so its guest can't answer. Resume it (virsh resume), and run the task again."
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The actual size that a live device must reach: from `low` to `high`, None for no bound on that side."""
+
+    wish: Wish  # names the live device
+    low: int | None
+    high: int | None
+    requested: int  # what the device must go on being asked for while the guest gets there
+    staged: int = 0  # how much more is declared, in bytes, which only the next boot can bring
+
+    @property
+    def target(self) -> int:
+        """The bound that was declared, in bytes."""
+        return next(bound for bound in (self.low, self.high, 0) if bound is not None)
+
+    def distance(self, current: int) -> int:
+        """How many bytes are missing to the goal, or too many for it."""
+        if self.low is not None and current < self.low:
+            return self.low - current
+        if self.high is not None and current > self.high:
+            return current - self.high
+        return 0
+
+    def reached(self, current: int, tolerance: Tolerance) -> bool:
+        """Whether this actual size will do."""
+        return self.distance(current) <= tolerance.of(self.target)
+
+
+@dataclass(frozen=True)
+class Movement:
+    """What was seen of an actual size so far: enough to tell how it went, whatever the length of the wait."""
+
+    first: int
+    last: int
+    started: float
+    moved: float | None = None  # when it last moved
+
+    def seen(self, current: int, now: float) -> Movement:
+        """The movement with one more observation."""
+        if current == self.last:
+            return self
+        return Movement(self.first, current, self.started, now)
+
+    def quiet_for(self, now: float) -> float:
+        """Seconds since the last movement, or since the start where there was none."""
+        return now - (self.started if self.moved is None else self.moved)
+
+    def diagnosis(self, now: float) -> str:
+        """One of `no_response`, `stalled`, `progressing`."""
+        if self.moved is None:
+            return NO_RESPONSE
+        return STALLED if self.quiet_for(now) > STALLED_AFTER else PROGRESSING
+
+
+def live_device(domain: Domain, wish: Wish) -> Device | None:
+    """The device of the running guest that the wish names."""
+    return identity.select(domain.live, wish, LIVE) if domain.live is not None else None
+
+
+def outcome(device: Device | None, goal: Goal | None, declared: int, tolerance: Tolerance) -> tuple[bool, int]:
+    """Whether a running guest has what is declared, and how many bytes lie between.
+
+    Args:
+        device: the device of the running guest; None where it is not there.
+        goal: what the plan wants of the guest, if it wants anything.
+        declared: the size that is requested of the device where there is no goal.
+        tolerance: what is near enough.
+    """
+    if device is None:
+        return False, declared
+    if device.current is None:  # it is plugged as a whole or not at all
+        return True, 0
+    if goal is None:
+        missing = abs((device.requested or 0) - device.current)
+        return missing == 0, missing
+    return goal.staged == 0 and goal.reached(device.current, tolerance), goal.distance(device.current) + goal.staged
+
+
+def pointless(domain: Domain, goal: Goal) -> VirtmemError | None:
+    """Why waiting any longer can't help, or None.
+
+    Args:
+        domain: the domain as it is now.
+        goal: what is waited for.
+    """
+    subject = f"Domain {domain.name}"
+    details = {"domain": domain.name, "state": domain.state, "requested": goal.target}
+    if domain.live is None:
+        return VirtmemError(
+            "domain_stopped",
+            f"{subject} stopped ({domain.state}) before its guest had the memory.",
+            details,
+            "Start the domain; what is in its configuration comes with the boot. Then run the task again.",
+        )
+    if domain.error_paused:
+        return VirtmemError(
+            "domain_paused",
+            f"{subject} was paused by an error, so its guest can't answer.",
+            details,
+            "Find the cause in the domain's log, resume the domain, and run the task again.",
+        )
+    device = live_device(domain, goal.wish)
+    if device is None:
+        return VirtmemError(
+            "device_vanished",
+            f"The device ({goal.wish.describe()}) left the running guest of {subject.lower()} during the wait.",
+            details,
+            "Someone else removed it. Run the task again to attach it.",
+        )
+    if device.requested != goal.requested:
+        return VirtmemError(
+            "changed_meanwhile",
+            f"Someone else requested {show(device.requested or 0)} of {device.alias} instead of "
+            f"{show(goal.requested)} during the wait.",
+            details | {"requested_now": device.requested},
+            "See that one party alone sizes the guest, and run the task again.",
+        )
+    return None
+
+
+def not_converged(
+    domain: Domain, device: Device, goal: Goal, movement: Movement, now: float, timeout: float
+) -> VirtmemError:
+    """The error of a wait that ended at its timeout, with the diagnosis."""
+    current = device.current or 0
+    missing = goal.distance(current)
+    diagnosis = movement.diagnosis(now)
+    details: dict[str, t.Any] = {
+        "requested": goal.target,
+        "current": current,
+        "shortfall": missing,
+        "since_last_movement": round(movement.quiet_for(now), 1),
+        "diagnosis": diagnosis,
+        "wait_timeout": timeout,
+        "state": domain.state,
+    }
+    verb = "lacks" if goal.low is not None and current < goal.low else "still holds"
+    return VirtmemError(
+        "not_converged",
+        f"{device.alias or device.model} has {show(current)} instead of the requested {show(goal.target)} after "
+        f"{timeout:g} s: the guest {verb} {show(missing)} ({diagnosis}).",
+        details,
+        _PAUSED_HINT if domain.state == "paused" else _HINTS[diagnosis],
+    )

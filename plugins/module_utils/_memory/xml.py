@@ -1,0 +1,391 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""Conversion between libvirt's XML and the values of `device`. No policy lives here.
+
+The only user of lxml. An element that exists is edited where it stands and never rebuilt, so whatever
+this collection does not know (or a later libvirt adds) survives.
+"""
+
+from __future__ import annotations
+
+import copy
+import traceback
+import typing as t
+from dataclasses import dataclass
+
+from .device import Definition, Device, format_nodeset, parse_nodeset
+from .errors import VirtmemError
+from .size import KIB, UNITS, align_up
+
+try:
+    from lxml import etree
+except ImportError:
+    LXML_IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    LXML_IMPORT_ERROR = None
+
+if t.TYPE_CHECKING:
+    Element = etree._Element  # lxml has no public name for it
+
+# How a property is written: as text, as a size with a unit, as a number, as a hexadecimal address, as
+# yes or no, as an element that is there or not, as a set of host nodes.
+TEXT, SIZE, NUMBER, ADDRESS, YES_NO, FLAG, NODESET = "text", "size", "number", "address", "yes-no", "flag", "nodeset"
+
+
+@dataclass(frozen=True)
+class Property:
+    """Where one property of a device stands in its element (`@` marks an attribute), and how it is written."""
+
+    name: str
+    path: str
+    kind: str = TEXT
+
+
+# In the order in which libvirt formats them. The models share one schema, so one table serves all.
+PROPERTIES = (
+    Property("model", "@model"),
+    Property("access", "@access"),
+    Property("discard", "@discard"),
+    Property("uuid", "uuid"),
+    Property("nodemask", "source/nodemask", NODESET),
+    Property("pagesize", "source/pagesize", SIZE),
+    Property("path", "source/path"),
+    Property("alignsize", "source/alignsize", SIZE),
+    Property("pmem", "source/pmem", FLAG),
+    Property("dynamic_memslots", "target/@dynamicMemslots", YES_NO),
+    Property("size", "target/size", SIZE),
+    Property("node", "target/node", NUMBER),
+    Property("label_size", "target/label/size", SIZE),
+    Property("readonly", "target/readonly", FLAG),
+    Property("block", "target/block", SIZE),
+    Property("requested", "target/requested", SIZE),
+    Property("alias", "alias/@name"),
+)
+
+# A DIMM's place in guest memory is its bus address; a virtio device has a PCI address and a place in memory.
+_BASE_OF_DIMM = Property("base", "address/@base", ADDRESS)
+_BASE_OF_VIRTIO = Property("base", "target/address/@base", ADDRESS)
+_SLOT_OF_DIMM = Property("slot", "address/@slot", NUMBER)
+_DIMM_MODELS = ("dimm", "nvdimm")
+_VIRTIO_MODELS = ("virtio-mem", "virtio-pmem")
+
+# What only one scope of one boot knows: never carried to another scope.
+_SCOPE_LOCAL = ("address", "target/address", "target/current", "target/actual")
+
+_EXPRESS_PORTS = ("pcie-root-port", "pcie-switch-downstream-port")
+
+
+def _properties(model: str) -> tuple[Property, ...]:
+    if model in _DIMM_MODELS:
+        return (*PROPERTIES, _SLOT_OF_DIMM, _BASE_OF_DIMM)
+    if model in _VIRTIO_MODELS:
+        return (*PROPERTIES, _BASE_OF_VIRTIO)
+    return PROPERTIES
+
+
+# --- reading
+
+
+def _parse(text: str) -> Element:
+    """The root element, read without network, files, entities or unlimited growth."""
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, strip_cdata=False
+    )
+    try:
+        root = etree.fromstring(text.encode(), parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise VirtmemError("invalid_xml", f"libvirt's XML could not be read: {error}") from error
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise VirtmemError("invalid_xml", "libvirt's XML has a document type, which libvirt never writes.")
+    return root
+
+
+def _text(element: Element) -> str:
+    """The element as text, without the namespaces and the white space of where it stood."""
+    alone = copy.deepcopy(element)
+    etree.cleanup_namespaces(alone)
+    return etree.tostring(alone, encoding="unicode", with_tail=False)
+
+
+def _find(element: Element, path: str) -> tuple[Element | None, str | None]:
+    """The element that holds a property, and the attribute's name if it is one."""
+    steps, at, attribute = path.partition("@")
+    steps = steps.rstrip("/")
+    holder = element.find(steps) if steps else element
+    return holder, attribute if at else None
+
+
+def _raw(element: Element, path: str) -> str | None:
+    holder, attribute = _find(element, path)
+    if holder is None:
+        return None
+    return holder.get(attribute) if attribute else (holder.text or "").strip()
+
+
+def _bytes(element: Element) -> int:
+    """The bytes of a scaled element. Without a unit it is KiB; any unit rounds up to KiB (virDomainParseMemory)."""
+    value = int((element.text or "").strip()) * UNITS[element.get("unit", "KiB").lower()]
+    return align_up(value, KIB)
+
+
+def _value(element: Element, item: Property) -> t.Any:
+    if item.kind == FLAG:
+        return True if element.find(item.path) is not None else None
+    text = _raw(element, item.path)
+    if text is None:
+        return None
+    if item.kind == SIZE:
+        holder, _attribute = _find(element, item.path)
+        return None if holder is None else _bytes(holder)
+    if item.kind == NUMBER:
+        return int(text)
+    if item.kind == ADDRESS:
+        return int(text, 0)
+    if item.kind == YES_NO:
+        return text == "yes"
+    if item.kind == NODESET:
+        return parse_nodeset(text)
+    return text
+
+
+def _bus_address(element: Element) -> str | None:
+    """The bus address as people write it; a DIMM's is its slot and base instead."""
+    address = element.find("address")
+    kind = address.get("type") if address is not None else None
+    if address is None or kind in (None, "none", "dimm"):
+        return None
+    if kind == "pci":
+        parts = {name: int(address.get(name, "0"), 0) for name in ("domain", "bus", "slot", "function")}
+        return "pci {domain:04x}:{bus:02x}:{slot:02x}.{function:x}".format(**parts)
+    others = {str(name): str(value) for name, value in address.items() if name != "type"}
+    return " ".join([kind, *(f"{name}={value}" for name, value in others.items())])
+
+
+def _device(element: Element, position: int = -1) -> Device:
+    try:
+        values = {item.name: _value(element, item) for item in _properties(element.get("model", ""))}
+        current = element.find("target/current")
+        if current is None:  # the name before libvirt merged it, which the parser still accepts
+            current = element.find("target/actual")
+        values["current"] = None if current is None else _bytes(current)
+        values["address"] = _bus_address(element)
+    except (KeyError, ValueError) as error:
+        raise VirtmemError("invalid_xml", f"A memory device's XML could not be read: {error}") from error
+    if values["size"] is None or not values["model"]:
+        raise VirtmemError("invalid_xml", "A memory device's XML has no model or no size.")
+    return Device(xml=_text(element), position=position, **values)
+
+
+def read_device(text: str) -> Device:
+    """The device that a `<memory>` element describes.
+
+    Raises:
+        VirtmemError: `invalid_xml`.
+    """
+    return _device(_parse(text))
+
+
+def _free_ports(root: Element) -> int | None:
+    """How many PCI Express ports could take a hot-plugged device; None where the machine is no PCI Express one.
+
+    libvirt adds ports for a persistent device by itself, but never to a running guest.
+    """
+    controllers = [item for item in root.findall("devices/controller") if item.get("type") == "pci"]
+    if not any(item.get("model") == "pcie-root" for item in controllers):
+        return None
+    ports = {
+        int(item.get("index", "0"), 0)
+        for item in controllers
+        if item.get("model") in _EXPRESS_PORTS
+        and not any(target.get("hotplug") == "off" for target in item.findall("target"))
+    }
+    used = {
+        int(address.get("bus", "0"), 0)
+        for address in root.findall("devices//address")
+        if address.get("type") == "pci"
+    }
+    return len(ports - used)
+
+
+def read_definition(text: str) -> Definition:
+    """What a domain's XML says of its memory.
+
+    Raises:
+        VirtmemError: `invalid_xml`.
+    """
+    root = _parse(text)
+    elements = root.findall("devices/memory")
+    aliases = {item.get("name", "") for item in root.findall("devices//alias")}
+    devices = tuple(_device(element, position) for position, element in enumerate(elements))
+    try:
+        memory, most = root.find("memory"), root.find("maxMemory")
+        return Definition(
+            devices=devices,
+            total=0 if memory is None else _bytes(memory),
+            max_memory=None if most is None else _bytes(most),
+            slots=0 if most is None else int(most.get("slots", "0")),
+            cells=tuple(
+                int(cell.get("id", str(number))) for number, cell in enumerate(root.findall("cpu/numa/cell"))
+            ),
+            arch=_raw(root, "os/type/@arch") or "x86_64",
+            free_ports=_free_ports(root),
+            other_aliases=frozenset(aliases - {item.alias for item in devices} - {""}),
+        )
+    except (KeyError, ValueError) as error:
+        raise VirtmemError("invalid_xml", f"The domain's XML could not be read: {error}") from error
+
+
+# --- writing
+
+
+def _written(value: t.Any, kind: str) -> str:
+    if kind == SIZE:
+        return str(align_up(value, KIB) // KIB)
+    if kind == ADDRESS:
+        return hex(value)
+    if kind == YES_NO:
+        return "yes" if value else "no"
+    return format_nodeset(value) if kind == NODESET else str(value)
+
+
+def _child(parent: Element, tag: str) -> Element:
+    """The child of this tag, made where it is missing, in the indentation of its siblings."""
+    child = parent.find(tag)
+    if child is None:
+        child = etree.Element(tag)
+        if len(parent):
+            child.tail = parent[-1].tail
+            parent[-1].tail = parent.text
+        parent.append(child)
+    return child
+
+
+def _drop(element: Element, path: str) -> None:
+    """Removes the element at the path, and the line it stood on."""
+    child = element.find(path)
+    parent = child.getparent() if child is not None else None
+    if child is None or parent is None:
+        return
+    before = child.getprevious()
+    if before is not None:
+        before.tail = child.tail if child.getnext() is None else before.tail
+    elif child.getnext() is None:
+        parent.text = None
+    parent.remove(child)
+
+
+def _set(element: Element, item: Property, value: t.Any) -> None:
+    """Writes one property, and nothing at all where it has the value already."""
+    if _value(element, item) == value:
+        return
+    if item.kind == FLAG and not value:
+        _drop(element, item.path)
+        return
+    steps, _at, attribute = item.path.partition("@")
+    holder = element
+    for tag in steps.rstrip("/").split("/") if steps else ():
+        holder = _child(holder, tag)
+    if attribute:
+        holder.set(attribute, _written(value, item.kind))
+        if holder.tag == "address" and holder.getparent() is element:
+            holder.set("type", "dimm")
+    elif item.kind != FLAG:
+        holder.text = _written(value, item.kind)
+        if item.kind == SIZE:
+            holder.set("unit", "KiB")
+
+
+def _apply(element: Element, values: t.Mapping[str, t.Any]) -> None:
+    for item in _properties(str(values.get("model") or element.get("model", ""))):
+        if item.name in values:
+            _set(element, item, values[item.name])
+
+
+def new_device(values: t.Mapping[str, t.Any]) -> str:
+    """The element of a device that does not exist yet.
+
+    Args:
+        values: property values by the names of `Device`, with at least model and size.
+    """
+    element = etree.Element("memory")
+    _apply(element, values)
+    etree.indent(element)
+    return _text(element)
+
+
+def edit_device(text: str, values: t.Mapping[str, t.Any]) -> str:
+    """The same element with these properties changed, everything else untouched."""
+    element = _parse(text)
+    _apply(element, values)
+    return _text(element)
+
+
+def twin_device(text: str, values: t.Mapping[str, t.Any]) -> str:
+    """The element of the same device for the other scope: without what only the first scope knows."""
+    element = _parse(text)
+    for path in _SCOPE_LOCAL:
+        _drop(element, path)
+    alias = _raw(element, "alias/@name")
+    if alias and not alias.startswith("ua-"):
+        _drop(element, "alias")
+    _apply(element, values)
+    return _text(element)
+
+
+def _canonical(element: Element) -> str:
+    return etree.tostring(_parse(_text(element)), method="c14n").decode()
+
+
+def _unchanged(root: Element, before: Device) -> Element:
+    """The element of a device that was read earlier, if it is still as it was then.
+
+    Raises:
+        VirtmemError: `changed_meanwhile`.
+    """
+    wanted = _canonical(_parse(before.xml))
+    elements = root.findall("devices/memory")
+    same = [position for position, element in enumerate(elements) if _canonical(element) == wanted]
+    if not same:
+        raise VirtmemError(
+            "changed_meanwhile",
+            "The device was changed by someone else after it was read; its configuration was not written.",
+            hint="Run the task again.",
+        )
+    # Two devices may be alike to the letter; the one at the place where it was read is as good as the other.
+    return elements[before.position if before.position in same else same[0]]
+
+
+def check_unchanged(domain: str, before: Device) -> None:
+    """Makes sure that a device still stands in the domain's XML as it was read.
+
+    Raises:
+        VirtmemError: `changed_meanwhile`.
+    """
+    _unchanged(_parse(domain), before)
+
+
+def replace_device(domain: str, before: Device, after: str) -> str:
+    """The domain's XML with one memory device replaced in place, and the totals as an attach would leave them.
+
+    The device is found by its whole element, so one that changed since it was read is not hit.
+
+    Raises:
+        VirtmemError: `changed_meanwhile`.
+    """
+    root = _parse(domain)
+    old = _unchanged(root, before)
+    new = _parse(after)
+    new.tail = old.tail
+    t.cast("Element", old.getparent()).replace(old, new)
+    # libvirt recomputes <memory> where there are NUMA cells, but leaves <currentMemory> as it is, and a
+    # value that is too small becomes the balloon's target at the next boot.
+    grown = _device(new).size - before.size
+    for tag in ("memory", "currentMemory") if grown else ():
+        total = root.find(tag)
+        if total is not None:
+            total.text = _written(max(0, _bytes(total) + grown), SIZE)
+            total.set("unit", "KiB")
+    return etree.tostring(root, encoding="unicode")

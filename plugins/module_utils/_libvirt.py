@@ -1,0 +1,360 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""The hypervisor: connect, read, attach, update, redefine, events, and libvirt's errors as the project's own.
+
+The only importer of libvirt. It moves text and numbers and decides nothing. Where an error comes from
+libvirt, its code decides, never its text: messages are translated to the daemon's language.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import queue
+import re
+import threading
+import traceback
+import typing as t
+from dataclasses import dataclass
+
+from ._memory.device import CONFIG, LIVE
+from ._memory.errors import VirtmemError
+from ._memory.support import Versions
+
+try:
+    import libvirt
+except ImportError:
+    LIBVIRT_IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    LIBVIRT_IMPORT_ERROR = None
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}", re.ASCII)
+
+# virDomainState, by libvirt's own names.
+_STATES = ("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended")
+
+# How often the connection is probed and how many answers may be missing before it counts as broken: 30 s.
+_KEEPALIVE_INTERVAL, _KEEPALIVE_COUNT = 5, 5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A domain as libvirt describes it, undecoded."""
+
+    name: str
+    uuid: str
+    state: str
+    persistent: bool
+    error_paused: bool
+    live_xml: str | None
+    config_xml: str | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened to a domain, or (with no uuid) to the connection."""
+
+    uuid: str | None
+    alias: str | None = None
+
+
+class _EventLoop:
+    """libvirt's event loop in a thread of its own, one for the process.
+
+    It must be registered before the first connection is opened, and once it is registered it has to run:
+    a connection negotiates keepalive then, and its daemon drops a client that does not answer for 30 s.
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        if self._thread is not None:
+            return
+        libvirt.virEventRegisterDefaultImpl()
+        self._thread = threading.Thread(target=self._run, name="libvirt-events", daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def _run() -> None:
+        while True:
+            libvirt.virEventRunDefaultImpl()
+
+
+_EVENT_LOOP = _EventLoop()
+
+
+def _error(error: t.Any, doing: str, details: t.Mapping[str, t.Any] | None = None) -> VirtmemError:
+    """libvirt's error as the project's own; `doing` completes the sentence `libvirt could not ...`."""
+    code = error.get_error_code()
+    error_code, hint = {
+        libvirt.VIR_ERR_NO_DOMAIN: ("domain_vanished", "The domain was undefined meanwhile."),
+        libvirt.VIR_ERR_OPERATION_DENIED: ("access_denied", _ACCESS_HINT),
+        libvirt.VIR_ERR_AUTH_FAILED: ("access_denied", _ACCESS_HINT),
+        libvirt.VIR_ERR_AUTH_CANCELLED: ("access_denied", _ACCESS_HINT),
+        libvirt.VIR_ERR_AUTH_UNAVAILABLE: ("access_denied", _ACCESS_HINT),
+        libvirt.VIR_ERR_ACCESS_DENIED: ("access_denied", _ACCESS_HINT),
+        libvirt.VIR_ERR_OPERATION_TIMEOUT: (
+            "domain_busy",
+            "Wait for the other job of the domain (virsh domjobinfo) and run the task again.",
+        ),
+    }.get(code, ("libvirt_error", "Look for the cause in libvirt's message and the daemon's log."))
+    message = error.get_error_message() or str(error)
+    known = {"libvirt_code": code, "libvirt_domain": error.get_error_domain(), "libvirt_message": message}
+    return VirtmemError(error_code, f"libvirt could not {doing}: {message}", known | dict(details or {}), hint)
+
+
+_ACCESS_HINT = (
+    "Connect with the right to change domains: not to a read-only socket, and as root, as a member of the group "
+    "libvirt, or with a polkit rule for org.libvirt.unix.manage."
+)
+
+
+def _connect_error(error: t.Any, uri: str) -> VirtmemError:
+    """Why a URI could not be opened."""
+    translated = _error(error, f"open {uri}", {"uri": uri})
+    # A socket that may not be opened is a system error; libvirt keeps its errno in int1.
+    refused = error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() in (errno.EACCES, errno.EPERM)
+    if refused:
+        return VirtmemError("access_denied", translated.msg, translated.details, _ACCESS_HINT)
+    if translated.error_code == "access_denied":
+        return translated
+    return VirtmemError(
+        "connection_failed",
+        translated.msg,
+        translated.details,
+        f"Check the URI and that libvirtd (or virtqemud) runs there: virsh -c {uri} version.",
+    )
+
+
+class Hypervisor:
+    """An open connection, and the domains that were read through it."""
+
+    def __init__(self, connection: t.Any, uri: str) -> None:
+        self._connection = connection
+        self._uri = uri
+        self._domains: dict[str, t.Any] = {}
+        self._callbacks: list[int] = []
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    @contextlib.contextmanager
+    def _translated(self, doing: str, details: t.Mapping[str, t.Any] | None = None) -> t.Iterator[None]:
+        try:
+            yield
+        except libvirt.libvirtError as error:
+            if self.broken():
+                raise VirtmemError(
+                    "connection_lost",
+                    f"The connection to {self._uri} broke; libvirt could not {doing}.",
+                    {"uri": self._uri, "libvirt_code": error.get_error_code()},
+                    "Check that the daemon runs, and run the task again: it goes on where this one ended.",
+                ) from error
+            raise _error(error, doing, details) from error
+
+    def broken(self) -> bool:
+        """Whether the connection is of no more use."""
+        try:
+            return not self._connection.isAlive()
+        except libvirt.libvirtError:
+            return True
+
+    def versions(self) -> Versions:
+        """The versions of the daemon and of its hypervisor.
+
+        Raises:
+            VirtmemError: `connection_lost`, `libvirt_error`.
+        """
+        with self._translated("tell its version"):
+            return Versions(
+                libvirt=self._connection.getLibVersion(),
+                hypervisor=self._connection.getVersion(),
+                driver=self._connection.getType(),
+            )
+
+    def find(self, domain: str) -> str:
+        """The UUID of the domain with this name or UUID.
+
+        Raises:
+            VirtmemError: `domain_not_found`.
+        """
+        by_uuid = [self._connection.lookupByUUIDString] if _UUID.fullmatch(domain) else []
+        for lookup in (*by_uuid, self._connection.lookupByName):
+            try:
+                handle = lookup(domain)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    with self._translated(f"look for domain {domain}"):
+                        raise
+                continue
+            uuid: str = handle.UUIDString()
+            self._domains[uuid] = handle
+            return uuid
+        raise VirtmemError(
+            "domain_not_found",
+            f"domain: there is no domain {domain} at {self._uri}.",
+            {"option": "domain", "value": domain, "uri": self._uri},
+            "Check the name with virsh list --all, and whether uri is the hypervisor that has it.",
+        )
+
+    def read(self, uuid: str) -> Reading:
+        """The domain as it is now.
+
+        Raises:
+            VirtmemError: `domain_vanished`, `connection_lost`, `domain_busy`, `libvirt_error`.
+        """
+        domain = self._domains[uuid]
+        with self._translated("read the domain"):
+            state, reason = domain.state()
+            persistent = bool(domain.isPersistent())
+            live_xml = domain.XMLDesc(0) if domain.isActive() else None
+            if live_xml is not None and not domain.isActive():
+                # It stopped in between, so what was read may be its configuration.
+                live_xml, (state, reason) = None, domain.state()
+            # A transient domain would answer with its live definition.
+            config_xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if persistent else None
+            return Reading(
+                name=domain.name(),
+                uuid=uuid,
+                state=_STATES[state] if state < len(_STATES) else str(state),
+                persistent=persistent,
+                error_paused=state == libvirt.VIR_DOMAIN_PAUSED and reason in _paused_by_errors(),
+                live_xml=live_xml,
+                config_xml=config_xml,
+            )
+
+    def attach(self, uuid: str, scope: str, xml: str) -> None:
+        """Attaches a device in one scope.
+
+        Raises:
+            VirtmemError: as `read`, and `access_denied`.
+        """
+        with self._translated(f"attach the device ({scope})", {"op": "attach", "scope": scope}):
+            self._domains[uuid].attachDeviceFlags(xml, _flag(scope))
+
+    def update(self, uuid: str, scope: str, xml: str) -> None:
+        """Updates a device in one scope, from the element that was read in that scope.
+
+        Raises:
+            VirtmemError: as `attach`.
+        """
+        with self._translated(f"update the device ({scope})", {"op": "update", "scope": scope}):
+            self._domains[uuid].updateDeviceFlags(xml, _flag(scope))
+
+    def config_with_secrets(self, uuid: str) -> str:
+        """The persistent definition as it must be defined again: without SECURE, passwords would be lost.
+
+        Raises:
+            VirtmemError: as `attach`.
+        """
+        with self._translated("read the domain's configuration"):
+            xml: str = self._domains[uuid].XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+            return xml
+
+    def define(self, xml: str) -> None:
+        """Replaces a domain's persistent definition.
+
+        Raises:
+            VirtmemError: as `attach`.
+        """
+        with self._translated("redefine the domain", {"op": "redefine", "scope": CONFIG}):
+            self._connection.defineXMLFlags(xml, 0)
+
+    # --- events
+
+    def watch(self, uuid: str) -> None:
+        """From now on, `next_event` tells what happens to the domain's memory devices and its state.
+
+        Raises:
+            VirtmemError: `connection_lost`, `libvirt_error`.
+        """
+        domain = self._domains[uuid]
+        # Callbacks run in the loop's thread and only leave a note: an exception in one would be lost.
+        callbacks = {
+            libvirt.VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE: self._on_size_change,
+            libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED: self._on_device,
+            libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED: self._on_device,
+            libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE: self._on_lifecycle,
+        }
+        with self._translated("register for events"):
+            for event, callback in callbacks.items():
+                self._callbacks.append(self._connection.domainEventRegisterAny(domain, event, callback, None))
+
+    def next_event(self, timeout: float) -> Event | None:
+        """The next event of a watched domain, or None after so many seconds without one."""
+        try:
+            return self._events.get(timeout=max(timeout, 0.0))
+        except queue.Empty:
+            return None
+
+    def _on_size_change(self, _connection: t.Any, domain: t.Any, alias: str, _size_kib: int, _opaque: t.Any) -> None:
+        self._events.put(Event(domain.UUIDString(), alias))
+
+    def _on_device(self, _connection: t.Any, domain: t.Any, alias: str, _opaque: t.Any) -> None:
+        self._events.put(Event(domain.UUIDString(), alias))
+
+    def _on_lifecycle(self, _connection: t.Any, domain: t.Any, _event: int, _detail: int, _opaque: t.Any) -> None:
+        self._events.put(Event(domain.UUIDString()))
+
+    def _on_close(self, _connection: t.Any, _reason: int, _opaque: t.Any) -> None:
+        self._events.put(Event(None))
+
+    def notice_close(self) -> None:
+        """Makes a broken connection an event too, and has a silent one noticed; local drivers know neither."""
+        for call, arguments in (
+            (self._connection.setKeepAlive, (_KEEPALIVE_INTERVAL, _KEEPALIVE_COUNT)),
+            (self._connection.registerCloseCallback, (self._on_close, None)),
+        ):
+            with self._translated("watch the connection"):
+                try:
+                    call(*arguments)
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+                        raise
+
+    def close(self) -> None:
+        """Ends the connection. What is broken already can't be ended more."""
+        with contextlib.suppress(libvirt.libvirtError):
+            for callback in self._callbacks:
+                self._connection.domainEventDeregisterAny(callback)
+        with contextlib.suppress(libvirt.libvirtError):
+            self._connection.close()
+
+
+def _flag(scope: str) -> int:
+    """One scope a call: LIVE and CONFIG in one would parse one element for two devices that may differ."""
+    flags: dict[str, int] = {LIVE: libvirt.VIR_DOMAIN_AFFECT_LIVE, CONFIG: libvirt.VIR_DOMAIN_AFFECT_CONFIG}
+    return flags[scope]
+
+
+def _paused_by_errors() -> tuple[int, ...]:
+    return (
+        libvirt.VIR_DOMAIN_PAUSED_IOERROR,
+        libvirt.VIR_DOMAIN_PAUSED_WATCHDOG,
+        libvirt.VIR_DOMAIN_PAUSED_CRASHED,
+        libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED,
+    )
+
+
+@contextlib.contextmanager
+def connect(uri: str) -> t.Iterator[Hypervisor]:
+    """An open connection to a hypervisor, closed at the end.
+
+    Raises:
+        VirtmemError: `connection_failed`, `access_denied`.
+    """
+    # Otherwise every error is printed to stderr as well.
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    _EVENT_LOOP.start()
+    try:
+        connection = libvirt.open(uri)
+    except libvirt.libvirtError as error:
+        raise _connect_error(error, uri) from error
+    hypervisor = Hypervisor(connection, uri)
+    try:
+        hypervisor.notice_close()
+        yield hypervisor
+    finally:
+        hypervisor.close()

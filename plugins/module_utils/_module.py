@@ -207,7 +207,8 @@ def _manage_device(params: t.Mapping[str, t.Any], check_mode: bool, report: Repo
                 _converge.wait(hypervisor, [job], patience)
         finally:
             report.changed = bool(job.done)
-            if job.done or job.error:
+            # A resumed wait takes no step, and still sees the guest move.
+            if job.done or job.error or job.observed != report.domain:
                 _refresh(hypervisor, job, report)
         if job.error:
             raise job.error

@@ -1,0 +1,198 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which device a wish names: by alias, by properties, never by luck."""
+
+from __future__ import annotations
+
+import string
+import typing as t
+
+import pytest
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import identity
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import CONFIG, LIVE, Device, Wish
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB
+from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
+from hypothesis import given
+from hypothesis import strategies as st
+
+KEPT = string.ascii_letters + string.digits + "-_"
+
+
+def chosen(device: Device | None) -> str | None:
+    """A device by its alias, for short comparisons."""
+    return device.alias if device else None
+
+
+# --- the alias itself
+
+
+@given(st.text(KEPT, min_size=1, max_size=110).filter(lambda name: name != "ua-"))
+def test_an_alias_gets_its_prefix_once(name: str) -> None:
+    alias = identity.user_alias(name)
+    assert alias == (name if name.startswith("ua-") else f"ua-{name}")
+    assert identity.user_alias(alias) == alias
+
+
+@given(st.text(KEPT, max_size=5), st.characters().filter(lambda letter: letter not in KEPT), st.text(KEPT, max_size=5))
+def test_an_alias_that_libvirt_would_drop_is_refused(head: str, bad: str, tail: str) -> None:
+    with pytest.raises(VirtmemError) as caught:
+        identity.user_alias(head + bad + tail)
+    assert caught.value.error_code == "invalid_alias"
+    assert caught.value.details["option"] == "alias"
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "ua-", "vm0\n", "ua-ä", "a b", "ua-foo.bar", "x" * 118, "x" * 100_000])
+def test_no_name_at_all_or_too_long_a_name_is_refused(text: str) -> None:
+    with pytest.raises(VirtmemError) as caught:
+        identity.user_alias(text)
+    assert caught.value.error_code == "invalid_alias"
+    assert len(caught.value.msg) < 200
+
+
+def test_the_longest_alias_is_taken() -> None:
+    assert len(identity.user_alias("x" * 117)) == 120
+
+
+# --- in one scope
+
+
+def test_an_alias_names_its_device_whatever_else_differs() -> None:
+    """A changed size or node in a declaration is a change of the device, not another device."""
+    definition = helpers.definition(helpers.virtio_mem(alias="ua-a"), helpers.virtio_mem(alias="ua-b"))
+    wish = Wish(alias="ua-b", model="virtio-mem", size=8 * GIB, node=1)
+    assert chosen(identity.select(definition, wish, LIVE)) == "ua-b"
+    assert identity.select(definition, Wish(alias="ua-c"), LIVE) is None
+
+
+def test_a_generated_alias_is_never_found_by_its_number() -> None:
+    definition = helpers.definition(helpers.virtio_mem(alias="virtiomem0"))
+    assert identity.select(definition, Wish(alias="ua-virtiomem0"), LIVE) is None
+
+
+def test_an_alias_of_another_model_is_refused() -> None:
+    definition = helpers.definition(helpers.dimm(alias="ua-a"))
+    with pytest.raises(VirtmemError) as caught:
+        identity.select(definition, Wish(alias="ua-a", model="virtio-mem"), CONFIG)
+    assert caught.value.error_code == "alias_conflict"
+    assert caught.value.details == {"option": "alias", "value": "ua-a", "scope": "config", "model": "dimm"}
+    assert "dimm" in caught.value.msg
+
+
+def test_an_alias_of_a_device_that_is_no_memory_is_refused() -> None:
+    definition = helpers.definition(other_aliases=frozenset({"ua-disk"}))
+    with pytest.raises(VirtmemError) as caught:
+        identity.select(definition, Wish(alias="ua-disk"), LIVE)
+    assert caught.value.error_code == "alias_conflict"
+    assert caught.value.details["model"] is None
+
+
+@pytest.mark.parametrize(
+    ("wish", "alias"),
+    [
+        ({"model": "dimm"}, "dimm0"),
+        ({"model": "virtio-mem", "node": 1}, "ua-b"),
+        ({"node": 1}, "ua-b"),
+        ({"path": "/dev/dax0.0"}, "nvdimm1"),
+        ({"model": "dimm", "slot": 0, "base": 0x100000000}, "dimm0"),
+        ({"model": "dimm", "slot": 7}, None),
+        ({"model": "virtio-pmem"}, None),
+        ({"model": "virtio-mem", "node": 2}, None),
+    ],
+)
+def test_without_an_alias_what_is_given_selects(wish: dict[str, t.Any], alias: str | None) -> None:
+    definition = helpers.definition(
+        helpers.virtio_mem(alias="ua-a", node=0),
+        helpers.virtio_mem(alias="ua-b", node=1),
+        helpers.dimm(alias="dimm0", slot=0, base=0x100000000),
+        Device("nvdimm", GIB, alias="nvdimm1", node=0, path="/dev/dax0.0", slot=1),
+        cells=(0, 1),
+    )
+    assert chosen(identity.select(definition, Wish(**wish), LIVE)) == alias
+
+
+@given(
+    size=st.sampled_from([GIB, 8 * GIB]),
+    requested=st.sampled_from([0, GIB]),
+    block=st.sampled_from([2**21, 2**22]),
+)
+def test_what_can_change_does_not_select(size: int, requested: int, block: int) -> None:
+    definition = helpers.definition(helpers.virtio_mem(alias="virtiomem0"))
+    wish = Wish(model="virtio-mem", size=size, requested=requested, block=block)
+    assert chosen(identity.select(definition, wish, LIVE)) == "virtiomem0"
+
+
+def test_several_candidates_are_listed_and_none_is_taken() -> None:
+    definition = helpers.definition(
+        helpers.virtio_mem(alias="ua-a", address="pci 0000:02:00.0"),
+        helpers.virtio_mem(alias=None),
+        helpers.dimm(alias="ua-c"),
+    )
+    with pytest.raises(VirtmemError) as caught:
+        identity.select(definition, Wish(model="virtio-mem"), CONFIG)
+    error = caught.value
+    assert error.error_code == "ambiguous_device"
+    assert error.details == {
+        "scope": "config",
+        "candidates": [
+            "virtio-mem ua-a (4GiB, node 0, pci 0000:02:00.0)",
+            "virtio-mem without alias (4GiB, node 0)",
+        ],
+    }
+    for candidate in error.details["candidates"]:
+        assert candidate in error.msg
+    assert "alias" in error.hint
+
+
+# --- in both scopes
+
+
+def test_a_user_alias_joins_the_two_scopes() -> None:
+    live = helpers.definition(helpers.virtio_mem(alias="ua-a"), helpers.virtio_mem(alias="ua-b"))
+    config = helpers.definition(helpers.virtio_mem(alias="ua-b", size=8 * GIB), helpers.virtio_mem(alias="ua-a"))
+    found = identity.select_all(helpers.domain(live, config), Wish(alias="ua-b"))
+    assert found == {LIVE: live.devices[1], CONFIG: config.devices[0]}
+
+
+def test_a_scope_that_the_domain_does_not_have_has_no_device() -> None:
+    definition = helpers.definition(helpers.virtio_mem())
+    wish = Wish(alias="ua-vm0")
+    assert identity.select_all(helpers.domain(live=definition), wish) == {LIVE: definition.devices[0], CONFIG: None}
+    assert identity.select_all(helpers.domain(config=definition), wish) == {LIVE: None, CONFIG: definition.devices[0]}
+    both = helpers.domain(definition, helpers.definition())
+    assert identity.select_all(both, wish) == {LIVE: definition.devices[0], CONFIG: None}
+
+
+def test_what_fits_one_side_brings_the_other_side_of_its_alias() -> None:
+    """The node was changed in the configuration alone: still one device."""
+    live = helpers.definition(helpers.virtio_mem(alias="ua-a", node=0), cells=(0, 1))
+    config = helpers.definition(helpers.virtio_mem(alias="ua-a", node=1), cells=(0, 1))
+    for node in (0, 1):
+        found = identity.select_all(helpers.domain(live, config), Wish(model="virtio-mem", node=node))
+        assert found == {LIVE: live.devices[0], CONFIG: config.devices[0]}
+
+
+def test_generated_aliases_join_nothing() -> None:
+    live = helpers.definition(helpers.virtio_mem(alias="virtiomem0", node=0), cells=(0, 1))
+    config = helpers.definition(helpers.virtio_mem(alias="virtiomem0", node=1), cells=(0, 1))
+    found = identity.select_all(helpers.domain(live, config), Wish(model="virtio-mem", node=0))
+    assert found == {LIVE: live.devices[0], CONFIG: None}
+
+
+def test_two_different_devices_are_not_taken_for_the_sides_of_one() -> None:
+    live = helpers.definition(helpers.virtio_mem(alias="ua-a"))
+    config = helpers.definition(helpers.virtio_mem(alias="ua-b"))
+    with pytest.raises(VirtmemError) as caught:
+        identity.select_all(helpers.domain(live, config), Wish(model="virtio-mem"))
+    assert caught.value.error_code == "ambiguous_device"
+    assert len(caught.value.details["candidates"]) == 2
+
+
+def test_the_order_of_the_devices_does_not_matter() -> None:
+    devices = [helpers.virtio_mem(alias=f"ua-{name}", node=node) for node, name in enumerate("abc")]
+    for turn in range(3):
+        turned = devices[turn:] + devices[:turn]
+        definition = helpers.definition(*turned, cells=(0, 1, 2))
+        assert chosen(identity.select(definition, Wish(model="virtio-mem", node=1), LIVE)) == "ua-b"

@@ -1,0 +1,52 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The one front door of the repository. It only names what there is; what is known is in the scripts that it calls.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint sanity package unit integration demo build docs changelog lab-up lab-down lab-guest clean
+
+PYTHON := /usr/bin/python3
+LAB := $(PYTHON) tests/lab/lab.py
+# Options of `make lab-guest`, for example OPTIONS="--kind nodriver".
+OPTIONS :=
+NAME := demo
+# Some stages of `make test` only, for example STAGES="lint unit".
+STAGES :=
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## install the Debian packages that the checks and the lab need
+	@tests/run/setup.sh
+
+test: setup ## run all checks, or STAGES="lint unit" only
+	@$(PYTHON) tests/run/run.py $(STAGES)
+
+lint sanity package unit integration: setup ## run one stage of the checks
+	@$(PYTHON) tests/run/run.py $@
+
+demo: setup ## show the collection at work on a real guest
+	@$(PYTHON) tests/run/demo.py
+
+build: setup ## build the tarball in .cache/build
+	@$(PYTHON) tests/run/make.py build
+
+docs: setup ## make the documentation's pages in .cache/docs
+	@$(PYTHON) tests/run/make.py docs
+
+changelog: setup ## release the version of galaxy.yml: turn changelogs/fragments into CHANGELOG.md
+	@$(PYTHON) tests/run/make.py changelog
+
+lab-up: setup ## start a lab to develop on, and print its URI
+	@$(LAB) up
+
+lab-down: ## end it and leave nothing
+	@$(LAB) down
+
+lab-guest: ## give it a guest: NAME=demo OPTIONS="--kind nodriver" (see tests/lab/README.md)
+	@$(LAB) guest $(NAME) $(OPTIONS)
+
+clean: lab-down ## remove all that was made here
+	@rm -rf .cache .ansible

@@ -1,0 +1,281 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The stages of `make test`: a function and a row in STAGES each."""
+
+from __future__ import annotations
+
+import functools
+import re
+import tarfile
+import typing as t
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+import labs
+from checks import Count, Problem, Ran, Tally
+from workshop import CACHE, COLLECTION, NODE_PYTHON, OLDEST_PYTHON, ROOT, TREE, Workshop, show
+
+# What the tarball may hold. Whatever else appears in the repository must be named here or in build_ignore of galaxy.yml.
+IN_TARBALL = {
+    "CHANGELOG.md",
+    "CHANGELOG.rst",
+    "CODE_OF_CONDUCT.md",
+    "CONTRIBUTING.md",
+    "FILES.json",
+    "LICENSES",
+    "MANIFEST.json",
+    "README.md",
+    "REUSE.toml",
+    "changelogs",
+    "docs",
+    "extensions",
+    "meta",
+    "playbooks",
+    "plugins",
+    "roles",
+}
+# The ansible-core whose module_utils the unit tests get on a Python that no controller of today runs on.
+OLDEST_CORE = "ansible-core==2.19.14"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the whole; those of different lanes run at the same time."""
+
+    name: str
+    lane: str
+    what: str
+    run: t.Callable[[Workshop, Tally], None]
+
+
+def _junit(path: Path, _ran: Ran) -> Count:
+    """The numbers of a pytest run, and the names of what it skipped."""
+    if not path.is_file():
+        raise Problem("pytest ran no test.")
+    suites = list(ET.parse(path).getroot().iter("testsuite"))
+    total, failures, errors, skips = (
+        sum(int(suite.get(name, "0")) for suite in suites) for name in ("tests", "failures", "errors", "skipped")
+    )
+    if total == skips:
+        raise Problem("Every test was skipped." if total else "pytest found no test.")
+    names = tuple(
+        f"{case.get('name')}: {skipped.get('message')}"
+        for suite in suites
+        for case in suite.iter("testcase")
+        for skipped in case.iter("skipped")
+    )
+    return Count(total - failures - errors - skips, failures + errors, names)
+
+
+def _pytest(tally: Tally, name: str, venv: Path, env: t.Mapping[str, str], folder: str, *options: str) -> None:
+    result = CACHE / "junit" / f"{tally.stage}-{re.sub(r'[^a-z0-9.]+', '-', name.lower())}.xml"
+    result.unlink(missing_ok=True)
+    command = [
+        venv / "bin" / "python",
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        "-p",
+        "no:cacheprovider",
+        f"--junitxml={result}",
+        *options,
+        folder,
+    ]
+    tally.check(
+        name, command, cwd=COLLECTION, env={**env, "PYTHONPATH": str(TREE)}, count=functools.partial(_junit, result)
+    )
+
+
+# --- lint
+
+
+def lint(shop: Workshop, tally: Tally) -> None:
+    """Everything that can be said of the text."""
+    venv = shop.tools()
+    env = shop.environment(venv)
+    check = functools.partial(tally.check, cwd=COLLECTION, env=env)
+    check("ruff", ["ruff", "check", "--quiet", "--output-format", "concise", "."])
+    check(
+        "mypy, the plugins",
+        ["mypy", "--config-file", COLLECTION / "pyproject.toml", "ansible_collections/virtmem/libvirt/plugins"],
+        cwd=TREE,
+    )
+    for folder in ("tests/lab", "tests/run", "tests/docs"):
+        check(f"mypy, {folder}", ["mypy", "--python-version", "3.10", folder], env={**env, "MYPYPATH": folder})
+    check("yamllint", ["yamllint", "--strict", "."])
+    # The targets hand variables to each other, and name their tasks after what they test.
+    tests_only = "name[template],var-naming[no-role-prefix]"
+    check("ansible-lint, every rule", ["ansible-lint", "--strict", "--nocolor", "-qf", "pep8", "-x", tests_only])
+    check(
+        "ansible-lint, production profile",
+        ["ansible-lint", "--profile", "production", "--nocolor", "-qf", "pep8", "--exclude", "tests"],
+    )
+    docs = ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self", "."]
+    check("antsibull-docs", docs)
+    check("antsibull-changelog", ["antsibull-changelog", "lint"])
+    check("reuse", ["reuse", "lint", "--lines"])
+    check("shellcheck", ["shellcheck", COLLECTION / ".ci" / "run", *sorted(COLLECTION.glob("tests/*/*.sh"))])
+    ignores = sorted(path.name for path in (ROOT / "tests" / "sanity").glob("ignore*"))
+    if ignores:
+        tally.fail("no sanity ignores", f"Mend what they hide instead: {', '.join(ignores)}")
+    else:
+        tally.ok("no sanity ignores")
+    _pytest(tally, "the examples of the documentation", venv, env, "tests/docs")
+
+
+# --- sanity
+
+
+def _sanity_tests(ran: Ran) -> Count:
+    names = set(re.findall(r'^Running sanity test "([^"]+)"', ran.output, re.MULTILINE))
+    summary = re.search(r"The (\d+) sanity test\(s\) listed below", ran.output)
+    broken = int(summary.group(1)) if summary else 0
+    skipped = tuple(re.findall(r"^WARNING: (.*(?:[Ss]kipping|not found).*)$", ran.output, re.MULTILINE))
+    if not names:
+        raise Problem("ansible-test ran no sanity test.")
+    return Count(len(names) - broken, broken, skipped)
+
+
+def sanity(shop: Workshop, tally: Tally) -> None:
+    """ansible-test sanity, with each Python of this machine from the oldest that the modules run on."""
+    venv = shop.tools()
+    shop.folder_of_pythons()
+    shop.stand_in_for_get_pip(venv)
+    env = shop.environment(venv)
+    command = ["ansible-test", "sanity", "--color", "no"]
+    tally.check("ansible-test", command, cwd=COLLECTION, env=env, count=_sanity_tests)
+
+
+# --- package
+
+
+def _tarball(shop: Workshop, tally: Tally) -> Path | None:
+    """The built collection, or None where it can't be built."""
+    venv = shop.controller()
+    folder = CACHE / "build"
+    for older in folder.glob("*.tar.gz"):
+        older.unlink()
+    command = ["ansible-galaxy", "collection", "build", "--force", "--output-path", folder]
+    tally.check("build", command, cwd=COLLECTION, env=shop.environment(venv))
+    return next(folder.glob("virtmem-libvirt-*.tar.gz"), None)
+
+
+def package(shop: Workshop, tally: Tally) -> None:
+    """The tarball: built, looked into, judged as Galaxy judges it, and installed."""
+    tarball = _tarball(shop, tally)
+    if tarball is None:
+        return
+    with tarfile.open(tarball) as archive:
+        strangers = sorted({name.split("/")[0] for name in archive.getnames()} - IN_TARBALL)
+    if strangers:
+        why = f"Not meant for users: {', '.join(strangers)}. Add them to build_ignore of galaxy.yml, or to IN_TARBALL."
+        tally.fail("contents", why)
+    else:
+        tally.ok("contents")
+
+    env = shop.environment(shop.controller())
+    installed = CACHE / "installed"
+    command = [
+        "ansible-galaxy",
+        "collection",
+        "install",
+        "--offline",
+        "--force",
+        "--collections-path",
+        installed,
+        tarball,
+    ]
+    if tally.check("install", command, cwd=CACHE, env={**env, "ANSIBLE_COLLECTIONS_PATH": str(installed)}):
+        command = ["ansible-doc", "--type", "module", "virtmem.libvirt.memory_device"]
+        env["ANSIBLE_COLLECTIONS_PATH"] = str(installed)
+        tally.check("ansible-doc of what was installed", command, cwd=CACHE, env=env)
+
+    importer = shop.venv("importer", shop.controller_python(), "controller", "importer")
+    folder = CACHE / "importer"
+    folder.mkdir(exist_ok=True)
+    config = folder / "importer.cfg"
+    config.write_text(
+        "[galaxy-importer]\nRUN_ANSIBLE_TEST = False\nCHECK_REQUIRED_TAGS = True\nCHECK_CHANGELOG = True\n"
+    )
+    env = {**shop.environment(importer), "GALAXY_IMPORTER_CONFIG": str(config)}
+    command = [importer / "bin" / "python", "-m", "galaxy_importer.main", tarball]
+    tally.check("galaxy-importer", command, cwd=folder, env=env, count=_importer)
+
+
+def _importer(ran: Ran) -> Count:
+    complaints = re.findall(r"^(?:WARNING|ERROR): .*$", ran.output, re.MULTILINE)
+    if complaints:
+        raise Problem("galaxy-importer is not content.")
+    if "Importer processing completed successfully" not in ran.output:
+        raise Problem("galaxy-importer did not come to its end.")
+    return Count(1)
+
+
+# --- unit
+
+
+def unit(shop: Workshop, tally: Tally) -> None:
+    """The unit tests on the managed node's own Python, and on the oldest that the modules run on."""
+    node = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    _pytest(tally, "the node's Python", node, shop.environment(node), "tests/unit")
+    oldest = shop.pythons.get(OLDEST_PYTHON)
+    if oldest is None:
+        tally.skipped.append(f"Python {show(OLDEST_PYTHON)} is not on this machine")
+        return
+    # Its ansible-core is the one whose modules run on it, though no playbook does.
+    extra = ("--no-deps", "--ignore-requires-python", OLDEST_CORE)
+    venv = shop.venv("unit-oldest", oldest, "unit", "node", extra=extra)
+    _pytest(tally, f"Python {show(OLDEST_PYTHON)}", venv, shop.environment(venv), "tests/unit")
+
+
+# --- integration
+
+
+def _targets() -> list[str]:
+    """The names of the targets that are tests, not helpers of tests."""
+    folder = COLLECTION / "tests" / "integration" / "targets"
+    return sorted(path.parent.name for path in folder.glob("*/aliases") if not path.parent.name.startswith("setup_"))
+
+
+def _target(name: str, ran: Ran) -> Count:
+    """ansible-test is content with a target that it left out, so this looks for what it did."""
+    recaps = re.findall(r"^testhost +: ok=(\d+) .*failed=(\d+)", ran.output, re.MULTILINE)
+    done = sum(int(ok) for ok, _failed in recaps)
+    if f"Running {name} integration test role" not in ran.output or not done:
+        raise Problem(f"The target {name} did not run.")
+    return Count(1) if ran.ok else Count(0, 1)
+
+
+def integration(kind: labs.Kind, shop: Workshop, tally: Tally) -> None:
+    """Every integration target on a lab of one kind."""
+    venv = shop.controller()
+    shop.folder_of_pythons()
+    targets = _targets()
+    if not targets:
+        tally.fail("targets", "There is no integration target.")
+    try:
+        with labs.up(kind, "test") as lab:
+            (COLLECTION / "tests" / "integration" / "integration_config.yml").write_text(lab.variables())
+            for target in targets:
+                tasks = COLLECTION / "tests" / "integration" / "targets" / target / "tasks" / "main.yml"
+                if not tasks.is_file():
+                    tally.fail(target, "It has no tasks/main.yml, so it tests nothing.")
+                    continue
+                command = ["ansible-test", "integration", "--color", "no", "--allow-destructive", "-v", target]
+                count = functools.partial(_target, target)
+                tally.check(target, command, cwd=COLLECTION, env=shop.environment(venv), count=count)
+    except labs.LabError as error:
+        tally.fail("the lab", str(error))
+
+
+# In the order in which they run inside their lane. A stage for another lab is one more row with another labs.Kind.
+STAGES: tuple[Stage, ...] = (
+    Stage("lint", "text", "style, types, YAML, documentation, licences", lint),
+    Stage("sanity", "text", "ansible-test sanity", sanity),
+    Stage("package", "text", "build, install, galaxy-importer", package),
+    Stage("unit", "text", "the unit tests", unit),
+    Stage("integration", "lab", f"the targets on {labs.HERE.what}", functools.partial(integration, labs.HERE)),
+)

@@ -31,11 +31,12 @@ def scope(text: str) -> dict[str, t.Any]:
     root = ET.fromstring(text)
     devices = []
     for memory in root.findall("devices/memory"):
-        alias = memory.find("alias")
+        alias, address = memory.find("alias"), memory.find("address")
         devices.append(
             {
                 "model": memory.get("model"),
                 "alias": None if alias is None else alias.get("name"),
+                "address": None if address is None else dict(address.attrib),
                 "node": memory.findtext("target/node"),
                 "pagesize": size(memory, "source/pagesize"),
                 **{name: size(memory, f"target/{name}") for name in ("size", "block", "requested", "current")},

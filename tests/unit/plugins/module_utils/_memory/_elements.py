@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 KIB = 1024
-Values = t.Dict[str, t.Any]
+Values = dict[str, t.Any]
 # path of an element, name of an attribute ("" for the element itself, "text" for what stands in it), value
-Fact = t.Tuple[str, str, str]
+Fact = tuple[str, str, str]
 
 # Where each property stands, by the name that the collection gives it.
 PLACES: dict[str, tuple[str, str]] = {

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from workshop import LOGS
 
+Command = t.Sequence["str | Path"]
+
 _printing = threading.Lock()
 _started = time.monotonic()
 _running: set[subprocess.Popen[str]] = set()
@@ -68,9 +70,7 @@ def stop() -> None:
             os.killpg(process.pid, signal.SIGTERM)
 
 
-def execute(
-    command: t.Sequence[str | Path], *, cwd: Path, env: t.Mapping[str, str], limit: float = 900, always: bool = False
-) -> Ran:
+def execute(command: Command, *, cwd: Path, env: t.Mapping[str, str], limit: float = 900, always: bool = False) -> Ran:
     """Runs a command in a process group of its own.
 
     Args:
@@ -129,11 +129,12 @@ class Tally:
     def check(
         self,
         name: str,
-        command: t.Sequence[str | Path],
+        command: Command,
         *,
         cwd: Path,
         env: t.Mapping[str, str],
         count: t.Callable[[Ran], Count] | None = None,
+        shown: t.Callable[[str], str] = str.rstrip,
         limit: float = 900,
     ) -> bool:
         """Runs a command and counts it as a test, or as many as it says.
@@ -144,6 +145,7 @@ class Tally:
             cwd: where.
             env: all its variables.
             count: reads from the result how many tests it stands for; may raise Problem.
+            shown: what of a failed command's output is worth showing; all of it is in the log.
             limit: seconds that it may take.
         """
         began = time.monotonic()
@@ -164,10 +166,8 @@ class Tally:
         self.skipped += counted.skipped
         numbers = f" ({counted.passed} passed, {counted.failed} failed)" if count else ""
         if counted.failed:
-            command_line = shlex.join(str(word) for word in command)
-            say(
-                f"{self.stage}: {name} FAILED{numbers}, {took:.1f} s\n$ {command_line}\n{ran.output.rstrip()}\n{problem}"
-            )
+            what = f"$ {shlex.join(str(word) for word in command)}\n{shown(ran.output)}\n{problem}"
+            say(f"{self.stage}: {name} FAILED{numbers}, {took:.1f} s\n{what}")
         else:
             say(f"{self.stage}: {name} ok{numbers}, {took:.1f} s")
         return not counted.failed

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import labs
-from checks import Count, Problem, Ran, Tally
+from checks import Command, Count, Problem, Ran, Tally
 from workshop import CACHE, COLLECTION, NODE_PYTHON, OLDEST_PYTHON, ROOT, TREE, Workshop, show
 
-# What the tarball may hold. Whatever else appears in the repository must be named here or in build_ignore of galaxy.yml.
+# What the tarball may hold. Whatever else is in the repository must be named here or in build_ignore of galaxy.yml.
 IN_TARBALL = {
     "CHANGELOG.md",
     "CHANGELOG.rst",
@@ -72,7 +72,7 @@ def _junit(path: Path, _ran: Ran) -> Count:
 def _pytest(tally: Tally, name: str, venv: Path, env: t.Mapping[str, str], folder: str, *options: str) -> None:
     result = CACHE / "junit" / f"{tally.stage}-{re.sub(r'[^a-z0-9.]+', '-', name.lower())}.xml"
     result.unlink(missing_ok=True)
-    command = [
+    command: Command = [
         venv / "bin" / "python",
         "-m",
         "pytest",
@@ -117,7 +117,8 @@ def lint(shop: Workshop, tally: Tally) -> None:
     check("antsibull-docs", docs)
     check("antsibull-changelog", ["antsibull-changelog", "lint"])
     check("reuse", ["reuse", "lint", "--lines"])
-    check("shellcheck", ["shellcheck", COLLECTION / ".ci" / "run", *sorted(COLLECTION.glob("tests/*/*.sh"))])
+    scripts: Command = ["shellcheck", ".ci/run", *sorted(COLLECTION.glob("tests/*/*.sh"))]
+    check("shellcheck", scripts)
     ignores = sorted(path.name for path in (ROOT / "tests" / "sanity").glob("ignore*"))
     if ignores:
         tally.fail("no sanity ignores", f"Mend what they hide instead: {', '.join(ignores)}")
@@ -139,14 +140,19 @@ def _sanity_tests(ran: Ran) -> Count:
     return Count(len(names) - broken, broken, skipped)
 
 
+def _sanity_faults(output: str) -> str:
+    """Without what pip tells of the tools that ansible-test installs."""
+    return "\n".join(re.findall(r"^(?:ERROR|FATAL): .*$", output, re.MULTILINE)) or output
+
+
 def sanity(shop: Workshop, tally: Tally) -> None:
     """ansible-test sanity, with each Python of this machine from the oldest that the modules run on."""
     venv = shop.tools()
     shop.folder_of_pythons()
     shop.stand_in_for_get_pip(venv)
     env = shop.environment(venv)
-    command = ["ansible-test", "sanity", "--color", "no"]
-    tally.check("ansible-test", command, cwd=COLLECTION, env=env, count=_sanity_tests)
+    command: Command = ["ansible-test", "sanity", "--color", "no"]
+    tally.check("ansible-test", command, cwd=COLLECTION, env=env, count=_sanity_tests, shown=_sanity_faults)
 
 
 # --- package
@@ -158,7 +164,7 @@ def _tarball(shop: Workshop, tally: Tally) -> Path | None:
     folder = CACHE / "build"
     for older in folder.glob("*.tar.gz"):
         older.unlink()
-    command = ["ansible-galaxy", "collection", "build", "--force", "--output-path", folder]
+    command: Command = ["ansible-galaxy", "collection", "build", "--force", "--output-path", folder]
     tally.check("build", command, cwd=COLLECTION, env=shop.environment(venv))
     return next(folder.glob("virtmem-libvirt-*.tar.gz"), None)
 
@@ -178,7 +184,7 @@ def package(shop: Workshop, tally: Tally) -> None:
 
     env = shop.environment(shop.controller())
     installed = CACHE / "installed"
-    command = [
+    command: Command = [
         "ansible-galaxy",
         "collection",
         "install",
@@ -264,7 +270,7 @@ def integration(kind: labs.Kind, shop: Workshop, tally: Tally) -> None:
                 if not tasks.is_file():
                     tally.fail(target, "It has no tasks/main.yml, so it tests nothing.")
                     continue
-                command = ["ansible-test", "integration", "--color", "no", "--allow-destructive", "-v", target]
+                command: Command = ["ansible-test", "integration", "--color", "no", "--allow-destructive", "-v", target]
                 count = functools.partial(_target, target)
                 tally.check(target, command, cwd=COLLECTION, env=shop.environment(venv), count=count)
     except labs.LabError as error:

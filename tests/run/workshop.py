@@ -37,7 +37,7 @@ OLDEST_PYTHON: Version = (3, 9)
 CONTROLLER_PYTHONS: tuple[Version, Version] = ((3, 11), (3, 13))
 
 # What the tools write into the copy, which is not to be lost when the collection is copied again.
-KEPT = ("tests/output", "tests/integration/inventory", "tests/integration/integration_config.yml")
+KEPT = (".git/", "tests/output/", "tests/integration/inventory", "tests/integration/integration_config.yml")
 
 # ansible-test fetches pip's installer from a host of its own, which not every network reaches. This does the same with
 # what Python brings along.
@@ -79,7 +79,8 @@ def _probe(path: Path) -> Version | None:
     """The version of a released CPython that can make virtual environments and is no such environment itself."""
     code = (
         "import ensurepip, ssl, sys, venv\n"
-        "if sys.prefix == sys.base_prefix and sys.implementation.name == 'cpython' and sys.version_info[3] == 'final':\n"
+        "released = sys.implementation.name == 'cpython' and sys.version_info[3] == 'final'\n"
+        "if released and sys.prefix == sys.base_prefix:\n"
         "    print(*sys.version_info[:2])\n"
     )
     try:
@@ -212,7 +213,7 @@ class Workshop:
         with self._lock:
             if not home.is_dir():
                 home.mkdir()
-                # Where the machine has the caller's pip use an index of its own, so must the pip that ansible-test calls.
+                # Where the caller's pip is told to use an index of its own, so must be the pip that ansible-test calls.
                 for name in (".config/pip", ".pip", ".netrc"):
                     if (Path.home() / name).exists():
                         (home / name).parent.mkdir(exist_ok=True)
@@ -231,12 +232,6 @@ class Workshop:
             "ANSIBLE_LOCAL_TEMP": str(home / ".ansible" / "tmp"),
             "ANSIBLE_NOCOWS": "1",
             "NO_COLOR": "1",
-            # The copy lies in a folder that git ignores: git must not look further up from there. And root may read
-            # a checkout that is somebody else's.
-            "GIT_CEILING_DIRECTORIES": str(CACHE),
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": "safe.directory",
-            "GIT_CONFIG_VALUE_0": "*",
         }
 
     def stand_in_for_get_pip(self, venv: Path) -> None:
@@ -272,6 +267,9 @@ class Workshop:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
         self._remove_others(names)
+        if not (COLLECTION / ".git").is_dir():
+            # The tools ask git for the files, and would else be told that the whole of .cache is ignored.
+            subprocess.run(["git", "init", "--quiet", "--template=", str(COLLECTION)], check=True)
         return COLLECTION
 
     @staticmethod

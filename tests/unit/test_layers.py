@@ -31,10 +31,11 @@ ONLY_IN = {
 # The layers of module_utils from below; a file imports nothing above itself.
 LAYERS = ("_memory", "_libvirt", "_converge", "_module")
 # What would let clock, chance or the outside world into the core.
-IMPURE = frozenset(
-    "ansible asyncio concurrent datetime glob http io locale logging multiprocessing os pathlib queue random secrets "
-    "select shutil signal socket sqlite3 ssl subprocess sys tempfile threading time urllib".split()
-)
+_IMPURE = """
+ansible asyncio concurrent datetime glob http io locale logging multiprocessing os pathlib queue random secrets select
+shutil signal socket sqlite3 ssl subprocess sys tempfile threading time urllib
+"""
+IMPURE = frozenset(_IMPURE.split())
 IMPURE_CALLS = frozenset({"open", "print", "input", "breakpoint"})
 BROAD = frozenset({"Exception", "BaseException"})
 ENDS_OF_A_MODULE = frozenset({"fail_json", "exit_json"})
@@ -78,17 +79,21 @@ def _at(path: str, node: ast.AST) -> t.Iterator[str]:
     if isinstance(node, ast.ExceptHandler) and (node.type is None or BROAD & set(_names(node.type))):
         yield "broad except"
     if isinstance(node, ast.Call):
-        called = _called(node)
-        if called == "suppress" and any(BROAD & set(_names(argument)) for argument in node.args):
-            yield "broad except"
-        if called in ("__import__", "import_module"):
-            yield "hidden import"
-        if path.startswith(CORE) and isinstance(node.func, ast.Name) and called in IMPURE_CALLS:
-            yield f"{called} in the core"
+        yield from _call(path, node)
     if path.startswith(UTILS) and path != TOP:
         for name in _words(node):
             if name in ENDS_OF_A_MODULE or name == "check_mode":
                 yield f"{name} below the top"
+
+
+def _call(path: str, node: ast.Call) -> t.Iterator[str]:
+    called = _called(node)
+    if called == "suppress" and any(BROAD & set(_names(argument)) for argument in node.args):
+        yield "broad except"
+    if called in ("__import__", "import_module"):
+        yield "hidden import"
+    if path.startswith(CORE) and isinstance(node.func, ast.Name) and called in IMPURE_CALLS:
+        yield f"{called} in the core"
 
 
 def _imported(node: ast.AST) -> t.Iterator[tuple[str, int]]:
@@ -110,8 +115,9 @@ def _import(path: str, name: str, level: int) -> t.Iterator[str]:
         yield "import of AnsibleModule"
     if name.startswith("ansible_collections."):
         yield "absolute import of a collection"
-    if path.startswith(CORE) and name.split(".")[0] in IMPURE:
-        yield f"import of {name.split('.')[0]} in the core"
+    package = name.partition(".")[0]
+    if path.startswith(CORE) and package in IMPURE:
+        yield f"import of {package} in the core"
 
 
 def _relative_import(path: str, name: str, level: int) -> t.Iterator[str]:
@@ -127,7 +133,7 @@ def _relative_import(path: str, name: str, level: int) -> t.Iterator[str]:
 
 
 def _layer(path: str) -> int | None:
-    part = path[len(UTILS) :].split("/")[0].split(".")[0] if path.startswith(UTILS) else ""
+    part = path[len(UTILS) :].partition("/")[0].partition(".")[0] if path.startswith(UTILS) else ""
     return LAYERS.index(part) if part in LAYERS else None
 
 

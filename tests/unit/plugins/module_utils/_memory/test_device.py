@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing as t
 
 import pytest
@@ -57,7 +58,7 @@ def test_a_node_set_is_read_as_libvirt_reads_it(text: str, nodes: tuple[int, ...
     "text", ["", ",", "0,", "a", "-1", "1-", "2-1", "0--1", "^", "4096", "0-4096", "0;1", "\u0663", "9" * 5000]
 )
 def test_what_is_no_node_set_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         parse_nodeset(text)
 
 

@@ -145,8 +145,8 @@ def test_the_search_finds_what_is_raised(source: str, codes: set[str]) -> None:
 def test_the_search_finds_what_is_decided_on_and_documented() -> None:
     source = "T = ('a_b', 'c_d')\nif e.error_code in T or e.error_code == 'e_f':\n    pass\n"
     assert decided_on(ast.parse(source)) == {"a_b", "c_d", "e_f"}
-    text = "RETURN = '''\nx:\n  description: C(not_this)\nerror_code:\n  description:\n    - C(a_b), C(c).\nhint:\n  a: C(d)\n'''"
-    assert documented(ast.parse(text)) == {"a_b", "c"}
+    before, entry = "x:\n  description: C(not_this)\n", "error_code:\n  description:\n    - C(a_b), C(c).\n"
+    assert documented(ast.parse(f"RETURN = '''\n{before}{entry}hint:\n  a: C(d)\n'''")) == {"a_b", "c"}
 
 
 def test_an_error_carries_what_a_playbook_decides_on() -> None:

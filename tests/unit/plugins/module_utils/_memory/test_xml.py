@@ -327,11 +327,13 @@ def test_a_damaged_element_is_read_or_refused(printed: Printed, data: st.DataObj
     end = data.draw(st.integers(start, min(len(printed.text), start + 20)))
     instead = data.draw(st.one_of(st.just(""), st.text(max_size=5), st.sampled_from(["<a>", "</target>", "-1", "'"])))
     damaged = printed.text[:start] + instead + printed.text[end:]
+    outcome = "read"
     try:
         xml.read_device(damaged)
         xml.read_definition(f"<domain><devices>{damaged}</devices></domain>")
     except VirtmemError as error:
-        assert error.error_code == "invalid_xml"
+        outcome = error.error_code
+    assert outcome in ("read", "invalid_xml")
 
 
 # --- changing one device

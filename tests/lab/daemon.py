@@ -1,7 +1,9 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The lab itself: its folders, its unprivileged user, its libvirtd.
+"""The labs themselves: their folders, their unprivileged users, their libvirtds.
+
+The first lab runs the libvirt and the QEMU of this machine, another one those of another Debian release.
 
 Everything lives in one folder, and every process of the lab has that folder in its environment, so that taking
 the lab down can find them all. The machine's own libvirt is never touched.
@@ -13,6 +15,7 @@ import contextlib
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -22,9 +25,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import libvirt
+import release
 
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parent.parent
 KVM = Path("/dev/kvm")
+# The longest path that a socket's address can hold, and how far into the folder the longest one is: the monitor of a
+# guest with a name cut to 20 characters, as libvirt does.
+LONGEST_SOCKET = 107
+DEEPEST_SOCKET = len("/config/libvirt/qemu/lib/domain-1000-12345678901234567890/monitor.sock")
 
 QEMU_CONF = """\
 # Written by the lab.
@@ -33,32 +42,22 @@ security_driver = "none"
 namespaces = []
 """
 
-# libvirt distrusts its cache of QEMU's capabilities where /dev/kvm can be opened but does not work, and probes again
-# at every parse, for half a minute each. So the daemon gets a /dev without it.
-WITHOUT_KVM = """\
-set -e
-new=$(mktemp -d)
-mount -t tmpfs -o mode=755 dev "$new"
-for node in null zero full random urandom tty ptmx; do cp -a "/dev/$node" "$new/"; done
-ln -s /proc/self/fd "$new/fd"
-mkdir "$new/pts" "$new/shm"
-mount --bind /dev/pts "$new/pts"
-mount --bind /dev/shm "$new/shm"
-mount --bind "$new" /dev
-exec "$@"
-"""
-
 
 class LabError(Exception):
     """The lab can't do what was asked; the message says why."""
 
 
+class NeedsRoot(LabError):
+    """Only root can run this lab."""
+
+
 @dataclass(frozen=True)
 class Lab:
-    """Where one lab lives and who it runs as. Another kind of lab is another way to start the daemon."""
+    """Where one lab lives, who it runs as, and whose libvirt and QEMU it runs."""
 
     folder: Path
     user: str | None  # the user that it runs as, where that is not the caller
+    release: str | None = None  # the Debian release, where that is not the machine's own
 
     @property
     def runtime(self) -> Path:
@@ -75,6 +74,11 @@ class Lab:
     @property
     def images(self) -> Path:
         return self.folder / "image"
+
+    @property
+    def files(self) -> Path:
+        """Where the files behind the guests' memory are."""
+        return self.folder / "memory"
 
     @property
     def log(self) -> Path:
@@ -94,14 +98,17 @@ class Lab:
             shutil.chown(path, self.user, self.user)
 
 
-def this_lab() -> Lab:
-    """The lab of this checkout, or of $VIRTMEM_LAB_DIR. The path is short: a socket's may have 107 characters only."""
-    mark = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:8]
-    folder = Path(os.environ.get("VIRTMEM_LAB_DIR") or f"/tmp/virtmem-lab-{mark}")
-    if os.geteuid() == 0:
-        own = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
-        return Lab(folder, f"virtmem-{own}")
-    return Lab(folder, None)
+def this_lab(name: str | None = None) -> Lab:
+    """The lab of this checkout and caller, or of $VIRTMEM_LAB_DIR: the first one, or a release's."""
+    root = os.geteuid() == 0
+    mark = _digest(str(CHECKOUT) if root else f"{CHECKOUT} {os.geteuid()}")
+    base = Path(os.environ.get("VIRTMEM_LAB_DIR") or f"/tmp/virtmem-lab-{mark}").absolute()
+    folder = base if name is None else base.with_name(f"{base.name}-{name}")
+    return Lab(folder, f"virtmem-{_digest(str(folder))}" if root else None, name)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 # --- processes
@@ -109,14 +116,15 @@ def this_lab() -> Lab:
 
 def _processes(lab: Lab) -> list[int]:
     """Every process of the lab, found by its folder in the environment (QEMU's is inherited from the daemon)."""
-    mark = str(lab.folder).encode()
+    # Not just anything that starts like the folder: another lab's folder may.
+    mark = re.compile(rb"XDG_[A-Z_]+=" + re.escape(os.fsencode(lab.folder)) + rb"(/|$)")
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
             variables = (entry / "environ").read_bytes().split(b"\0")
-            if any(variable.startswith(b"XDG_") and mark in variable for variable in variables):
+            if any(mark.match(variable) for variable in variables):
                 found.append(int(entry.name))
     return found
 
@@ -161,26 +169,52 @@ def _make_folders(lab: Lab) -> None:
     lab.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     lab.own(lab.folder)
     config = lab.folder / "config" / "libvirt"
-    for folder in (lab.runtime, lab.consoles, lab.images, lab.folder / "cache", lab.folder / "data", config.parent, config):
+    plain = (lab.runtime, lab.consoles, lab.images, lab.files, lab.folder / "cache", lab.folder / "data")
+    for folder in (*plain, config.parent, config):
         folder.mkdir(exist_ok=True)
         lab.own(folder)
     (config / "qemu.conf").write_text(QEMU_CONF)
 
 
-def _others_may_open_kvm() -> bool:
+def _can_open_kvm(lab: Lab) -> bool:
+    if lab.user is None:
+        return os.access(KVM, os.R_OK | os.W_OK)
     return KVM.exists() and bool(KVM.stat().st_mode & 0o006)
 
 
-def _command(lab: Lab) -> list[str]:
+def _may_make_namespaces() -> bool:
+    """Whether a normal user may, which depends on the distribution."""
+    asked = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "true"], capture_output=True, check=False
+    )
+    return asked.returncode == 0
+
+
+def _libvirtd() -> str:
     libvirtd = shutil.which("libvirtd", path="/usr/sbin:/usr/bin")
     if libvirtd is None or shutil.which("qemu-system-x86_64") is None:
         raise LabError("libvirtd or qemu-system-x86_64 is missing; run `make setup`.")
+    return libvirtd
+
+
+def _command(lab: Lab) -> list[str]:
+    """What starts the daemon: itself, as the lab's user, behind enter.sh where its surroundings are not to be ours."""
     if lab.user is None:
-        return [libvirtd]
-    dropped = ["setpriv", f"--reuid={lab.user}", f"--regid={lab.user}", "--clear-groups", libvirtd]
-    if _others_may_open_kvm():
-        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", WITHOUT_KVM, "sh", *dropped]
-    return dropped
+        libvirtd = _libvirtd()
+        if not _can_open_kvm(lab) or not _may_make_namespaces():
+            return [libvirtd]
+        # As root of a user namespace it may mount; as itself again, in one more, libvirtd is a session daemon.
+        back = ["unshare", "--user", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}", libvirtd]
+        private = ["unshare", "--user", "--map-root-user", "--mount", "--propagation", "private"]
+        return [*private, str(HERE / "enter.sh"), str(lab.folder), "", *back]
+    user = pwd.getpwnam(lab.user)
+    dropped = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    private = ["unshare", "--mount", "--propagation", "private", str(HERE / "enter.sh"), str(lab.folder)]
+    if lab.release is not None:
+        return [*private, str(release.build(lab.release)), *dropped, "/usr/sbin/libvirtd"]
+    if _can_open_kvm(lab):
+        return [*private, "", *dropped, _libvirtd()]
+    return [*dropped, _libvirtd()]
 
 
 def is_up(lab: Lab) -> bool:
@@ -199,8 +233,13 @@ def up(lab: Lab) -> None:
     """Starts the daemon, unless it runs. What a crash has left is cleaned up first.
 
     Raises:
+        NeedsRoot: it can't be run by this user.
         LabError: it can't be started.
     """
+    if lab.release is not None and lab.user is None:
+        raise NeedsRoot(f"The lab of {lab.release} needs root: only root can enter another release's root.")
+    if len(str(lab.folder)) + DEEPEST_SOCKET > LONGEST_SOCKET:
+        raise LabError(f"{lab.folder} is too long a path: its sockets would not fit into {LONGEST_SOCKET} characters.")
     if is_up(lab):
         return
     down(lab)
@@ -235,9 +274,6 @@ def tail_of_log(lab: Lab) -> str:
     return _tail(lab.log) if lab.log.is_file() else ""
 
 
-# --- down
-
-
 def connect(lab: Lab) -> t.Any:
     """A connection to the lab.
 
@@ -245,13 +281,23 @@ def connect(lab: Lab) -> t.Any:
         LabError: the lab is not up.
     """
     if not is_up(lab):
-        raise LabError("The lab is not up; run `make lab-up`.")
+        what = "make lab-up" if lab.release is None else f"lab.py --release {lab.release} up"
+        raise LabError(f"The lab is not up; run `{what}`.")
     return libvirt.open(lab.uri)
 
 
+# --- down
+
+
 def down(lab: Lab) -> None:
-    """Takes the lab away: its processes, its folder, its user. The cached image stays."""
+    """Takes the lab away: its processes, its folder, its user. What is cached stays.
+
+    Raises:
+        LabError: the folder is somebody else's.
+    """
     _end(lab)
     shutil.rmtree(lab.folder, ignore_errors=True)
+    if lab.folder.exists():
+        raise LabError(f"{lab.folder} can't be removed; it belongs to {lab.folder.owner()}.")
     if lab.user is not None and _has_user(lab.user):
         subprocess.run(["userdel", lab.user], check=True, capture_output=True)

@@ -9,19 +9,22 @@ A guest with an operating system writes a line a second to its console, which li
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import time
 import typing as t
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 import image
 import libvirt
 from daemon import Lab, LabError
 
-KINDS = ("driver", "nodriver", "pinned", "empty")
+KINDS = ("driver", "nodriver", "pinned", "unmovable", "empty")
+END_OF_GUEST = ("destroy", "restart", "preserve")
 BOOT_TIMEOUT = 90.0
 SILENT_AFTER = 5.0
 
@@ -46,6 +49,11 @@ class Wanted:
     stopped: bool = False
     paused: bool = False
     secret: str = ""
+    append: str = ""
+    on_crash: str = "destroy"
+    on_reboot: str = "restart"
+    has_panic_device: bool = False
+    definition: str = ""  # instead of all the above but for transient, stopped and paused
     devices: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -62,29 +70,79 @@ def scaled(text: str) -> int:
     if not match:
         raise LabError(f"{text} is not a size such as 512MiB.")
     powers = {"K": 0, "M": 1, "G": 2, "T": 3}
-    return int(match.group(1)) * 1024 ** powers[(match.group(2) or "KiB")[0]]
+    factor: int = 1024 ** powers[(match.group(2) or "KiB")[0]]
+    return int(match.group(1)) * factor
+
+
+# What may be said of a device, and where its XML has it.
+ATTRIBUTES = ("access", "discard")
+SOURCE_SIZES = ("pagesize", "alignsize")
+TARGET_SIZES = ("size", "requested", "block", "label")
+OTHER_KEYS = (
+    "model",
+    "alias",
+    "uuid",
+    "nodemask",
+    "path",
+    "pmem",
+    "node",
+    "readonly",
+    "dynamicmemslots",
+    "slot",
+    "base",
+)
+KEYS = (*OTHER_KEYS, *ATTRIBUTES, *SOURCE_SIZES, *TARGET_SIZES)
+
+
+def _kib(name: str, keys: dict[str, str]) -> str:
+    return f"<{name} unit='KiB'>{scaled(keys[name])}</{name}>" if name in keys else ""
+
+
+def _text(name: str, keys: dict[str, str]) -> str:
+    return f"<{name}>{escape(keys[name])}</{name}>" if name in keys else ""
+
+
+def _flag(name: str, keys: dict[str, str]) -> str:
+    return f"<{name}/>" if keys.get(name) == "yes" else ""
+
+
+def _source(keys: dict[str, str]) -> str:
+    # In libvirt's own order.
+    parts = [_kib("pagesize", keys), _text("nodemask", keys), _text("path", keys), _kib("alignsize", keys)]
+    parts.append(_flag("pmem", keys))
+    return f"<source>{''.join(parts)}</source>" if any(parts) else ""
+
+
+def _target(keys: dict[str, str], is_virtio: bool) -> str:
+    slots = f" dynamicMemslots={quoteattr(keys['dynamicmemslots'])}" if "dynamicmemslots" in keys else ""
+    label = f"<label>{_kib('size', {'size': keys['label']})}</label>" if "label" in keys else ""
+    parts = [_kib("size", keys), _text("node", keys), label, _kib("block", keys), _kib("requested", keys)]
+    parts.append(_flag("readonly", keys))
+    if is_virtio and "base" in keys:
+        parts.append(f"<address base={quoteattr(keys['base'])}/>")
+    return f"<target{slots}>{''.join(parts)}</target>"
+
+
+def _dimm_address(keys: dict[str, str]) -> str:
+    given = "".join(f" {name}={quoteattr(keys[name])}" for name in ("slot", "base") if name in keys)
+    return f"<address type='dimm'{given}/>" if given else ""
 
 
 def device_xml(keys: dict[str, str]) -> str:
-    """A memory device from plain keys such as model, alias, size, requested, block, node, pagesize, path."""
-    sizes = {name: scaled(keys[name]) for name in ("size", "requested", "block", "pagesize") if name in keys}
-    source = "".join(
-        [
-            f"<pagesize unit='KiB'>{sizes['pagesize']}</pagesize>" if "pagesize" in keys else "",
-            f"<path>{keys['path']}</path>" if "path" in keys else "",
-        ]
-    )
-    target = "".join(
-        [
-            f"<size unit='KiB'>{sizes['size']}</size>",
-            f"<node>{keys['node']}</node>" if "node" in keys else "",
-            f"<block unit='KiB'>{sizes['block']}</block>" if "block" in keys else "",
-            f"<requested unit='KiB'>{sizes['requested']}</requested>" if "requested" in keys else "",
-        ]
-    )
+    """A memory device from plain keys.
+
+    Raises:
+        LabError: a key is unknown, or a size is none.
+    """
+    if unknown := sorted(set(keys) - set(KEYS)):
+        raise LabError(f"A memory device has no {', '.join(unknown)}; it may have {', '.join(sorted(KEYS))}.")
+    model = keys.get("model", "virtio-mem")
+    is_virtio = model.startswith("virtio")
+    attributes = "".join(f" {name}={quoteattr(keys[name])}" for name in ATTRIBUTES if name in keys)
     alias = f"<alias name={quoteattr(keys['alias'])}/>" if "alias" in keys else ""
-    model = quoteattr(keys.get("model", "virtio-mem"))
-    return f"<memory model={model}>{f'<source>{source}</source>' if source else ''}<target>{target}</target>{alias}</memory>"
+    inner = _text("uuid", keys) + _source(keys) + _target(keys, is_virtio) + alias
+    address = "" if is_virtio else _dimm_address(keys)
+    return f"<memory model={quoteattr(model)}{attributes}>{inner}{address}</memory>"
 
 
 def _cells(wanted: Wanted) -> str:
@@ -97,16 +155,17 @@ def _cells(wanted: Wanted) -> str:
 def _boot(wanted: Wanted, boot: image.Image | None) -> str:
     if boot is None:
         return ""
-    line = f"console=ttyS0 quiet panic=1 mitigations=off nokaslr random.trust_cpu=on tsc=nowatchdog lab.kind={wanted.kind}"
+    words = "console=ttyS0 quiet panic=1 mitigations=off nokaslr random.trust_cpu=on tsc=nowatchdog"
+    line = escape(f"{words} lab.kind={wanted.kind} {wanted.append}".rstrip())
     return f"<kernel>{boot.kernel}</kernel><initrd>{boot.initramfs}</initrd><cmdline>{line}</cmdline>"
 
 
 def domain_xml(lab: Lab, wanted: Wanted, boot: image.Image | None) -> str:
     """The definition of a guest."""
     limit = f"<maxMemory slots='{wanted.slots}' unit='KiB'>{scaled(wanted.max_memory)}</maxMemory>"
-    # One port more than the devices of the definition take: libvirt gives the balloon one of them.
-    ports = wanted.ports + len([keys for keys in wanted.devices if keys.get("model", "virtio-mem").startswith("virtio")])
-    ports += wanted.balloon == "virtio"
+    # The devices of the definition take a port each, and so does the balloon.
+    models = [keys.get("model", "virtio-mem") for keys in wanted.devices]
+    ports = wanted.ports + len([model for model in models if model.startswith("virtio")]) + (wanted.balloon == "virtio")
     secret = f"<graphics type='vnc' passwd={quoteattr(wanted.secret)}/>" if wanted.secret else ""
     return f"""<domain type='qemu'>
   <name>{wanted.name}</name>
@@ -116,7 +175,8 @@ def domain_xml(lab: Lab, wanted: Wanted, boot: image.Image | None) -> str:
   <os><type arch='x86_64' machine='q35'>hvm</type>{_boot(wanted, boot)}</os>
   <features><acpi/></features>
   <cpu mode='custom'><model>qemu64</model><numa>{_cells(wanted)}</numa></cpu>
-  <on_crash>destroy</on_crash>
+  <on_reboot>{wanted.on_reboot}</on_reboot>
+  <on_crash>{wanted.on_crash}</on_crash>
   <devices>
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
     <controller type='usb' model='none'/>
@@ -126,6 +186,7 @@ def domain_xml(lab: Lab, wanted: Wanted, boot: image.Image | None) -> str:
     <serial type='file'><source path='{console(lab, wanted.name)}'/></serial>
     <memballoon model='{wanted.balloon}'/>
     {secret}
+    {"<panic model='isa'/>" if wanted.has_panic_device else ""}
   </devices>
 </domain>"""
 
@@ -141,7 +202,8 @@ def console(lab: Lab, name: str) -> Path:
 def _image_for_the_user(lab: Lab) -> image.Image:
     """The image in a place that the lab's user can read, which the checkout need not be."""
     built = image.build()
-    copies = image.Image(lab.images / built.kernel.name, lab.images / f"{built.initramfs.parent.name}.initramfs")
+    name = built.kernel.parent.name
+    copies = image.Image(lab.images / f"{name}.vmlinuz", lab.images / f"{name}.initramfs")
     for source, copy in ((built.kernel, copies.kernel), (built.initramfs, copies.initramfs)):
         if not copy.exists():
             shutil.copyfile(source, copy.with_suffix(".new"))
@@ -160,6 +222,33 @@ def delete(lab: Lab, connection: t.Any, name: str) -> None:
     console(lab, name).unlink(missing_ok=True)
 
 
+def memory_file(lab: Lab, name: str, size: str) -> Path:
+    """A sparse file for a device that keeps its content in one; an existing one stays as it is.
+
+    Raises:
+        LabError: the size is none.
+    """
+    path = lab.files / name
+    if not path.exists():
+        with path.open("wb") as file:
+            file.truncate(scaled(size) * 1024)
+        lab.own(path)
+    return path
+
+
+def _with_file(lab: Lab, keys: dict[str, str]) -> dict[str, str]:
+    """The device with its file in the lab's folder, where it has one that is named without a folder."""
+    if "path" not in keys or "/" in keys["path"]:
+        return keys
+    return {**keys, "path": str(memory_file(lab, keys["path"], keys["size"]))}
+
+
+def delete_many(lab: Lab, connection: t.Any, names: list[str]) -> None:
+    """Ends guests and forgets them, at the same time: libvirt waits two seconds for each."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: delete(lab, connection, name), names))
+
+
 def create(lab: Lab, connection: t.Any, wanted: Wanted) -> t.Any:
     """A new guest in the place of one with the same name; returns when it is ready.
 
@@ -168,8 +257,10 @@ def create(lab: Lab, connection: t.Any, wanted: Wanted) -> t.Any:
         libvirt.libvirtError: libvirt refuses it.
     """
     delete(lab, connection, wanted.name)
-    boot = None if wanted.kind == "empty" else _image_for_the_user(lab)
-    definition = domain_xml(lab, wanted, boot)
+    has_system = wanted.kind != "empty" and not wanted.definition
+    boot = _image_for_the_user(lab) if has_system else None
+    wanted = replace(wanted, devices=[_with_file(lab, keys) for keys in wanted.devices])
+    definition = wanted.definition or domain_xml(lab, wanted, boot)
     start_flags = libvirt.VIR_DOMAIN_START_PAUSED if wanted.paused else 0
     if wanted.transient:
         domain = connection.createXML(definition, start_flags)
@@ -177,9 +268,20 @@ def create(lab: Lab, connection: t.Any, wanted: Wanted) -> t.Any:
         domain = connection.defineXML(definition)
         if not wanted.stopped:
             domain.createWithFlags(start_flags)
-    if boot is not None and not wanted.stopped and not wanted.paused:
+    if has_system and not wanted.stopped and not wanted.paused:
         _wait_until_ready(lab, domain)
     return domain
+
+
+def create_many(lab: Lab, connection: t.Any, wanted: Wanted, count: int) -> list[t.Any]:
+    """Guests NAME1, NAME2 ..., as many at a time as there are processors.
+
+    Raises:
+        LabError, libvirt.libvirtError: as with one guest.
+    """
+    each = [replace(wanted, name=f"{wanted.name}{number}") for number in range(1, count + 1)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda one: create(lab, connection, one), each))
 
 
 def _wait_until_ready(lab: Lab, domain: t.Any) -> None:

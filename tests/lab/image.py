@@ -3,29 +3,25 @@
 
 """The guest's kernel and initramfs: Debian's own kernel package and busybox, unpacked, never installed.
 
-Cached in the checkout, under a name that changes with the kernel, the init script and this file.
+Cached in the checkout, under a name that changes with the init script and this file. A newer kernel is used only when
+the cache has been emptied, so that no network is needed meanwhile.
 """
 
 from __future__ import annotations
 
 import hashlib
 import lzma
-import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import archive
+
 HERE = Path(__file__).resolve().parent
-CACHE = HERE.parent.parent / ".cache" / "lab"
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-# The driver and the bus it sits on; what they need is found in the kernel's own modules.dep.
-MODULES = ("virtio_pci", "virtio_mem")
-
-
-class ImageError(Exception):
-    """The image could not be built; the message says what to do."""
+# The bus, the driver on it, and the device that tells QEMU of a panic; what they need is found in modules.dep.
+MODULES = ("virtio_pci", "virtio_mem", "pvpanic-mmio")
 
 
 @dataclass(frozen=True)
@@ -36,29 +32,12 @@ class Image:
     initramfs: Path
 
 
-def _run(*command: str, cwd: Path | None = None) -> str:
-    try:
-        return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
-    except FileNotFoundError as error:
-        raise ImageError(f"{command[0]} is missing; run `make setup`.") from error
-    except subprocess.CalledProcessError as error:
-        raise ImageError(f"{' '.join(command)} failed: {error.stderr.strip()[-500:]}") from error
-
-
-def _kernel_package() -> str:
+def _kernel_package(packages: archive.Archive) -> str:
     """The package with the kernel itself, which the cloud kernel's meta package depends on."""
-    for line in _run("apt-cache", "depends", "--important", KERNEL_PACKAGE).splitlines():
-        kind, _colon, name = line.strip().partition(": ")
-        if kind == "Depends" and name.startswith("linux-image-"):
+    for name in packages.needs(KERNEL_PACKAGE):
+        if name.startswith("linux-image-"):
             return name
-    raise ImageError(f"apt knows no {KERNEL_PACKAGE}; run apt-get update.")
-
-
-def _unpack(package: str, into: Path) -> None:
-    _run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package, cwd=into)
-    archive = next(into.glob(f"{package}_*.deb"))
-    _run("dpkg-deb", "-x", str(archive), str(into))
-    archive.unlink()
+    raise archive.ArchiveError(f"{KERNEL_PACKAGE} needs no kernel; run apt-get update.")
 
 
 def _in_order(modules_dep: Path) -> list[str]:
@@ -71,7 +50,7 @@ def _in_order(modules_dep: Path) -> list[str]:
     order: list[str] = []
     for name in MODULES:
         if name not in by_name:
-            raise ImageError(f"The kernel has no module {name}.")
+            raise archive.ArchiveError(f"The kernel has no module {name}.")
         # modules.dep lists a module's needs in the reverse order of loading.
         for module in [*reversed(needs[by_name[name]]), by_name[name]]:
             if module not in order:
@@ -104,43 +83,48 @@ def build() -> Image:
     """The image, from the cache where it is there already.
 
     Raises:
-        ImageError: a package can't be had.
+        archive.ArchiveError: a package can't be had.
     """
-    package = _kernel_package()
-    version = package.removeprefix("linux-image-")
     recipe = hashlib.sha256((HERE / "init").read_bytes() + Path(__file__).read_bytes()).hexdigest()[:10]
-    target = CACHE / f"{version}-{recipe}"
-    image = Image(target / "vmlinuz", target / "initramfs")
-    if target.is_dir():
-        return image
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        root = Path(folder) / "root"
-        root.mkdir()
-        _unpack(package, root)
-        _unpack("busybox-static", root)
-        tree = root / "lib" / "modules" / version
-        if not tree.is_dir():  # with a merged /usr
-            tree = root / "usr" / "lib" / "modules" / version
-        if not (tree / "modules.dep").is_file():
-            _run("/sbin/depmod", "-b", str(tree.parent.parent.parent), version)
-        modules = {
-            Path(module).name.removesuffix(".xz"): _read_module(tree / module) for module in _in_order(tree / "modules.dep")
-        }
-        busybox = next(path for path in (root / "bin/busybox", root / "usr/bin/busybox") if path.is_file())
-        built = Path(folder) / "built"
+    for folder in sorted(archive.CACHE.glob(f"guest-*-{recipe}"), reverse=True):
+        return _image_in(folder)
+    archive.CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=archive.CACHE) as scratch:
+        built = Path(scratch) / "built"
         built.mkdir()
-        (built / "initramfs").write_bytes(_archive(busybox.read_bytes(), modules))
-        shutil.copyfile(root / "boot" / f"vmlinuz-{version}", built / "vmlinuz")
+        version = _build_into(built, Path(scratch))
+        target = archive.CACHE / f"guest-{version}-{recipe}"
         try:
-            os.rename(built, target)
+            built.rename(target)
         except OSError:
             # Another run was faster; its result is the same.
             if not target.is_dir():
                 raise
-    return image
+    return _image_in(target)
 
 
-def forget() -> None:
-    """Empties the cache."""
-    shutil.rmtree(CACHE, ignore_errors=True)
+def _image_in(folder: Path) -> Image:
+    return Image(folder / "vmlinuz", folder / "initramfs")
+
+
+def _build_into(built: Path, scratch: Path) -> str:
+    """Makes the image's files; returns the kernel's version."""
+    (scratch / "apt").mkdir()
+    packages = archive.Archive(KERNEL_PACKAGE, scratch / "apt")
+    package = _kernel_package(packages)
+    version = package.removeprefix("linux-image-")
+    root = scratch / "root"
+    root.mkdir()
+    packages.unpack(package, root)
+    packages.unpack("busybox-static", root)
+    tree = root / "lib" / "modules" / version
+    if not tree.is_dir():  # with a merged /usr
+        tree = root / "usr" / "lib" / "modules" / version
+    if not (tree / "modules.dep").is_file():
+        archive.run("/sbin/depmod", "-b", str(tree.parent.parent.parent), version)
+    order = _in_order(tree / "modules.dep")
+    modules = {Path(module).name.removesuffix(".xz"): _read_module(tree / module) for module in order}
+    busybox = next(path for path in (root / "bin/busybox", root / "usr/bin/busybox") if path.is_file())
+    (built / "initramfs").write_bytes(_archive(busybox.read_bytes(), modules))
+    shutil.copyfile(root / "boot" / f"vmlinuz-{version}", built / "vmlinuz")
+    return version

@@ -1,0 +1,83 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Another Debian release's root, so that the lab can run that release's libvirt and QEMU.
+
+Built once by debootstrap and kept in the checkout's cache, under a name that changes with this file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import archive
+
+RELEASES = ("trixie",)
+PACKAGES = ("libvirt-daemon", "libvirt-daemon-driver-qemu", "qemu-system-x86")
+# What an installation leaves and a daemon has no use for: a third of the size.
+CHAFF = (
+    *("boot", "dev", "home", "media", "mnt", "opt", "root", "srv", "tmp"),
+    *("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man"),
+    *("var/cache", "var/lib/apt/lists", "var/log"),
+)
+
+INSTALL = """\
+set -eu
+root=$1
+shift
+mount -t proc proc "$root/proc"
+# Nothing that a package brings is to be started.
+printf '#!/bin/sh\\nexit 101\\n' > "$root/usr/sbin/policy-rc.d"
+chmod +x "$root/usr/sbin/policy-rc.d"
+export DEBIAN_FRONTEND=noninteractive
+chroot "$root" apt-get -qq update
+chroot "$root" apt-get -qq --yes --no-install-recommends install "$@"
+"""
+
+
+def _run_in_private(*command: str) -> None:
+    """Runs a command whose mounts nobody else sees, and which can't outlive it."""
+    archive.run("unshare", "--mount", "--propagation", "private", *command)
+
+
+def _let_apt_reach_its_sources(root: Path) -> None:
+    (root / "etc/apt/apt.conf.d/99lab").write_text(archive.apt_settings())
+    certificates = Path("/etc/ssl/certs/ca-certificates.crt")
+    if certificates.is_file():
+        (root / "etc/ssl/certs").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(certificates, root / "etc/ssl/certs/ca-certificates.crt")
+
+
+def build(release: str) -> Path:
+    """The root, from the cache where it is there already.
+
+    Raises:
+        archive.ArchiveError: it can't be built.
+    """
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:10]
+    target = archive.CACHE / f"{release}-{recipe}"
+    if target.is_dir():
+        return target
+    archive.need_keyring()
+    mirror = archive.mirror()
+    print(f"Building the root of Debian {release} from {mirror}, once; this takes about a minute.", file=sys.stderr)
+    archive.CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=archive.CACHE) as folder:
+        root = Path(folder) / "root"
+        keys = f"--keyring={archive.KEYRING}"
+        _run_in_private("debootstrap", "--variant=minbase", "--arch=amd64", keys, release, str(root), mirror)
+        _let_apt_reach_its_sources(root)
+        _run_in_private("sh", "-c", INSTALL, "sh", str(root), *PACKAGES)
+        for name in CHAFF:
+            shutil.rmtree(root / name)
+        try:
+            root.rename(target)
+        except OSError:
+            # Another run was faster; its result is the same.
+            if not target.is_dir():
+                raise
+    return target

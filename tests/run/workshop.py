@@ -277,8 +277,9 @@ class Workshop:
         """Removes from the copy what is not, or no more, in the checkout."""
         for folder, subfolders, files in os.walk(COLLECTION, topdown=False):
             here = Path(folder).relative_to(COLLECTION)
-            for file in files:
-                name = str(here / file)
+            if f"{here}/".startswith(KEPT):
+                continue
+            for name in (str(here / file) for file in files):
                 if name not in names and not name.startswith(KEPT):
                     (COLLECTION / name).unlink()
             for subfolder in subfolders:

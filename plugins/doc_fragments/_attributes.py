@@ -20,13 +20,16 @@ attributes:
     details:
       - The steps that check mode shows are the very steps that a run takes.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    description:
+      - Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
     support: full
   idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation changes nothing.
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second invocation changes nothing.
     support: full
   action_group:
-    description: Use C(group/virtmem.libvirt.all) in C(module_defaults) to set defaults for all modules of this collection.
+    description:
+      - Use C(group/virtmem.libvirt.all) in C(module_defaults) to set defaults for all modules of this collection.
     support: full
     membership:
       - virtmem.libvirt.all

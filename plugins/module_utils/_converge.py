@@ -5,21 +5,35 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 """Carries plans out over a hypervisor, and waits until the guests have what was planned.
 
-The wait is driven by libvirt's events; the live XML is the authority, and a poll beneath makes a lost event
-cost one `sleep`. Any number of jobs wait at the same time.
+Any number of domains go on at the same time. The wait is driven by libvirt's events; the live XML is the
+authority, and a poll beneath makes a lost event cost one `sleep`. At the end every domain is read and planned
+once more: only if nothing is left to do has it what was declared.
 """
 
 from __future__ import annotations
 
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ._libvirt import Hypervisor
+from ._libvirt import Event, Hypervisor, Reading
 from ._memory import progress, xml
-from ._memory.device import CONFIG, Domain
+from ._memory.device import CONFIG, LIVE, SCOPES, Declaration, Definition, Device, Domain
 from ._memory.errors import VirtmemError
-from ._memory.plan import ATTACH, REDEFINE, UPDATE, Plan, Step
+from ._memory.plan import (
+    ATTACH,
+    DETACH,
+    GROW,
+    REDEFINE,
+    REMOVE,
+    SHRINK,
+    UPDATE,
+    Circumstances,
+    Plan,
+    Step,
+    plan_domain,
+)
+from ._memory.progress import Goal
 from ._memory.size import EXACT, Tolerance
 
 Clock = t.Callable[[], float]
@@ -29,6 +43,7 @@ Clock = t.Callable[[], float]
 class Patience:
     """How long and how closely a wait looks: seconds, seconds between two polls, and what is near enough."""
 
+    wait: bool = True
     timeout: float = 120.0
     sleep: float = 1.0
     tolerance: Tolerance = EXACT
@@ -36,133 +51,250 @@ class Patience:
 
 @dataclass(eq=False)
 class Job:
-    """One plan on its way: what was done of it, what is seen, and what went wrong."""
+    """One domain on its way: what was planned and done, what is seen, and what went wrong."""
 
     uuid: str
-    plan: Plan
+    declaration: Declaration
+    circumstances: Circumstances
     observed: Domain
+    plan: Plan
+    pending: list[Step] = field(init=False)
     done: list[Step] = field(default_factory=list)
-    movement: progress.Movement | None = None
+    barrier: Goal | None = None  # what the guest must reach before the next step
+    movements: dict[Goal, progress.Movement] = field(default_factory=dict)
+    replanned: bool = False
     error: VirtmemError | None = None
 
+    def __post_init__(self) -> None:
+        self.pending = list(self.plan.steps)
 
-def observe(hypervisor: Hypervisor, uuid: str) -> Domain:
-    """The domain as it is now, decoded.
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What is done in all, in this order: the plan, unless the domain changed under it."""
+        return (*self.done, *self.pending) if self.replanned else self.plan.steps
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """What the guest has to reach next."""
+        return (self.barrier,) if self.barrier else self.plan.goals
+
+
+def decode(reading: Reading) -> Domain:
+    """What was read of a domain, as values.
 
     Raises:
-        VirtmemError: it can't be read.
+        VirtmemError: `invalid_xml`.
     """
-    reading = hypervisor.read(uuid)
+
+    def definition(text: str | None) -> Definition | None:
+        return None if text is None else xml.read_definition(text)
+
     return Domain(
         name=reading.name,
         uuid=reading.uuid,
         state=reading.state,
         persistent=reading.persistent,
         error_paused=reading.error_paused,
-        live=None if reading.live_xml is None else xml.read_definition(reading.live_xml),
-        config=None if reading.config_xml is None else xml.read_definition(reading.config_xml),
+        live=definition(reading.live_xml),
+        config=definition(reading.config_xml),
+        saved=definition(reading.saved_xml),
     )
+
+
+def observe(hypervisor: Hypervisor, uuid: str, scopes: t.Sequence[str] = SCOPES) -> Domain:
+    """The domain as it is now.
+
+    Raises:
+        VirtmemError: it can't be read.
+    """
+    return decode(hypervisor.read(uuid, scopes))
 
 
 # --- the change
 
 
-def _redefine(hypervisor: Hypervisor, uuid: str, step: Step) -> None:
-    if step.before is None:
-        raise AssertionError("a redefinition changes a device that was read")
-    hypervisor.define(xml.replace_device(hypervisor.config_with_secrets(uuid), step.before, step.xml))
+def _changed(step: Step, what: str) -> VirtmemError:
+    return VirtmemError(
+        "changed_meanwhile",
+        f"{what} in the {step.scope} definition by someone else after it was read.",
+        {"scope": step.scope, "op": step.op},
+        "See that one party alone changes the domain, and run the task again.",
+    )
 
 
-def _update(hypervisor: Hypervisor, uuid: str, step: Step) -> None:
-    if step.scope == CONFIG and step.before is not None:
-        # libvirt replaces whatever has the same address, without a look at what it is.
-        xml.check_unchanged(hypervisor.read(uuid).config_xml or "<domain/>", step.before)
-    hypervisor.update(uuid, step.scope, step.xml)
-
-
-def _attach(hypervisor: Hypervisor, uuid: str, step: Step) -> None:
-    hypervisor.attach(uuid, step.scope, step.xml)
-
-
-_OPERATIONS: t.Mapping[str, t.Callable[[Hypervisor, str, Step], None]] = {
-    ATTACH: _attach,
-    UPDATE: _update,
-    REDEFINE: _redefine,
-}
-
-
-def change(hypervisor: Hypervisor, job: Job, clock: Clock = time.monotonic) -> None:
-    """Carries out the steps of a plan, in their order. What was done is in the job, also when a step fails.
+def _check_unchanged(domain: Domain, step: Step) -> None:
+    """The device must still be as it was when the step was planned: libvirt itself only looks at its address.
 
     Raises:
-        VirtmemError: a step failed; those after it were not tried.
+        VirtmemError: `changed_meanwhile`, `domain_stopped`.
     """
-    if _must_wait(job):
-        # Before the change: the guest may have answered before a later registration is through.
-        hypervisor.watch(job.uuid)
-    live = progress.live_device(job.observed, job.plan.goal.wish) if job.plan.goal else None
-    current = (live.current if live else None) or 0
-    job.movement = progress.Movement(current, current, clock())
-    for step in job.plan.steps:
-        _OPERATIONS[step.op](hypervisor, job.uuid, step)
-        job.done.append(step)
+    definition = domain.scope(step.scope)
+    if definition is None:
+        raise VirtmemError(
+            "domain_stopped" if step.scope == LIVE else "domain_vanished",
+            f"Domain {domain.name} has no {step.scope} definition any more; it is {domain.state}.",
+            {"domain": domain.name, "state": domain.state},
+            "Run the task again: it begins with what is there then.",
+        )
+    if step.before is None:
+        alias = xml.read_device(step.xml).user_alias
+        if alias and any(device.alias == alias for device in definition.devices):
+            raise _changed(step, f"The alias {alias} was taken")
+    elif not any(_is_as_before(device, step.before, step.scope) for device in definition.devices):
+        raise _changed(step, f"{step.before.alias or step.before.model} was changed or removed")
+
+
+def _is_as_before(device: Device, before: Device, scope: str) -> bool:
+    if device.settled() != before.settled():
+        return False
+    # The configuration's element is written as a whole, with what this collection does not know.
+    return scope == LIVE or xml.same_element(device.xml, before.xml)
+
+
+def _do(hypervisor: Hypervisor, uuid: str, step: Step) -> None:
+    if step.op == REDEFINE and step.before is not None:
+        hypervisor.define(xml.replace_device(hypervisor.config_with_secrets(uuid), step.before, step.xml))
+    elif step.op == DETACH and step.scope == LIVE and step.before is not None:
+        hypervisor.unplug(uuid, step.before.alias or "")
+    else:
+        call = {ATTACH: hypervisor.attach, UPDATE: hypervisor.update, DETACH: hypervisor.detach}[step.op]
+        call(uuid, step.scope, step.xml)
+
+
+def _take(hypervisor: Hypervisor, job: Job, step: Step, clock: Clock) -> None:
+    fresh = observe(hypervisor, job.uuid, (step.scope,))
+    _check_unchanged(fresh, step)
+    if step.until is not None:
+        _begin(job, step.until, fresh, clock())
+    _do(hypervisor, job.uuid, step)
+    job.done.append(job.pending.pop(0))
+    job.barrier = step.until
+
+
+def _begin(job: Job, goal: Goal, domain: Domain, now: float) -> None:
+    device = progress.live_device(domain, goal.wish)
+    size = progress.held(device, goal)
+    job.movements[goal] = progress.Movement(size, size, now)
+
+
+def _advance(hypervisor: Hypervisor, job: Job, rank: int, clock: Clock) -> None:
+    """Takes the job's steps up to this rank, or up to one that the guest must answer first."""
+    while job.error is None and job.barrier is None and job.pending and job.pending[0].rank <= rank:
+        _attempt(hypervisor, job, job.pending[0], clock)
+
+
+def _attempt(hypervisor: Hypervisor, job: Job, step: Step, clock: Clock) -> None:
+    try:
+        _take(hypervisor, job, step, clock)
+    except VirtmemError as error:
+        _recover(hypervisor, job, error, clock)
+
+
+def _recover(hypervisor: Hypervisor, job: Job, error: VirtmemError, clock: Clock) -> None:
+    """A step failed: if the domain is not as it was planned for, plan again, once; else that is the end.
+
+    What the domain is like decides, not what the error says.
+    """
+    job.error = error
+    if job.replanned or error.error_code not in ("changed_meanwhile", "libvirt_error", "domain_stopped"):
+        return
+    try:
+        fresh = observe(hypervisor, job.uuid)
+        plan = plan_domain(fresh, job.declaration, job.circumstances)
+    except VirtmemError as found:
+        if error.error_code != "libvirt_error" or found.error_code not in ("libvirt_error", "connection_lost"):
+            job.error = found
+        return
+    if plan.steps == tuple(job.pending):
+        return
+    job.error = None
+    _adopt(job, fresh, plan, clock())
+
+
+def _adopt(job: Job, domain: Domain, plan: Plan, now: float) -> None:
+    job.observed, job.plan, job.pending, job.replanned = domain, plan, list(plan.steps), True
+    for goal in plan.goals:
+        _begin(job, goal, domain, now)
 
 
 # --- the wait
 
 
 def _must_wait(job: Job) -> bool:
-    """Whether the guest has to do something before the goal is reached."""
-    goal = job.plan.goal
-    if goal is None:
-        return False
-    device = progress.live_device(job.observed, goal.wish)
-    return device is None or not goal.reached(device.current or 0, EXACT)
-
-
-def _settled(hypervisor: Hypervisor, job: Job, tolerance: Tolerance, now: float) -> bool:
-    """Looks at the job's domain once; True when there is nothing left to wait for."""
-    goal = t.cast(progress.Goal, job.plan.goal)
-    try:
-        job.observed = observe(hypervisor, job.uuid)
-        job.error = progress.pointless(job.observed, goal)
-    except VirtmemError as error:
-        job.error = error
-    if job.error is not None:
+    """Whether the guest has to do something before the goals are reached."""
+    if any(step.until is not None for step in job.plan.steps):
         return True
-    device = progress.live_device(job.observed, goal.wish)
-    current = (device.current if device else None) or 0
-    if job.movement is not None:
-        job.movement = job.movement.seen(current, now)
-    return goal.reached(current, tolerance)
+    live = job.observed.live
+    return live is not None and any(
+        not goal.reached(progress.live_device(job.observed, goal.wish), EXACT) for goal in job.plan.goals
+    )
 
 
-def _give_up(job: Job, timeout: float, now: float) -> VirtmemError | None:
-    goal = t.cast(progress.Goal, job.plan.goal)
-    device = progress.live_device(job.observed, goal.wish)
-    if device is None or job.movement is None:
-        return None
-    return progress.not_converged(job.observed, device, goal, job.movement, now, timeout)
+def _look(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) -> bool:
+    """Looks at the job's domain once, and takes the steps that are possible now.
 
-
-def wait(
-    hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, clock: Clock = time.monotonic
-) -> None:
-    """Waits until every job's guest has reached its goal, or can't any more, or the time is over.
-
-    What went wrong is left in `Job.error`; the other jobs go on.
+    True when nothing is left to wait for.
     """
+    while job.error is None:
+        goals = job.goals
+        try:
+            job.observed = observe(hypervisor, job.uuid, (LIVE,))
+            job.error = next((error for goal in goals if (error := progress.pointless(job.observed, goal))), None)
+        except VirtmemError as error:
+            job.error = error
+        if job.error is not None:
+            break
+        tolerance = EXACT if job.barrier else patience.tolerance
+        # Every goal is looked at, so that the movement of each is known.
+        reached = [_reached(job, goal, tolerance, clock()) for goal in goals]
+        if not all(reached):
+            return False
+        if job.barrier is None:
+            return True
+        job.barrier = None
+        _advance(hypervisor, job, GROW, clock)
+        if job.error is None and job.barrier is None and not job.plan.goals:
+            return True
+    return True
+
+
+def _reached(job: Job, goal: Goal, tolerance: Tolerance, now: float) -> bool:
+    device = progress.live_device(job.observed, goal.wish)
+    if goal not in job.movements:
+        _begin(job, goal, job.observed, now)
+    job.movements[goal] = job.movements[goal].seen(progress.held(device, goal), now)
+    return goal.reached(device, tolerance)
+
+
+def _give_up(job: Job, patience: Patience, now: float) -> None:
+    tolerance = EXACT if job.barrier else patience.tolerance
+    for goal in job.goals:
+        device = progress.live_device(job.observed, goal.wish)
+        if device is not None and not goal.reached(device, tolerance):
+            job.error = progress.not_converged(job.observed, device, goal, job.movements[goal], now, patience.timeout)
+            return
+
+
+def _rejection(job: Job, event: Event) -> VirtmemError | None:
+    """The error if the event says that the guest won't give back the device that the job waits to see gone."""
+    if not event.rejected or job.barrier is None or not job.barrier.gone:
+        return None
+    device: Device | None = progress.live_device(job.observed, job.barrier.wish)
+    return progress.rejected(job.observed, device) if device is not None and device.alias == event.alias else None
+
+
+def _wait(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, clock: Clock) -> None:
     started = clock()
     deadline = started + patience.timeout
-    pending = [job for job in jobs if job.plan.goal is not None]
-    pending = [job for job in pending if not _settled(hypervisor, job, patience.tolerance, clock())]
+    pending = [job for job in jobs if job.error is None and job.goals]
+    pending = [job for job in pending if not _look(hypervisor, job, patience, clock)]
     next_poll = started + patience.sleep
     while pending:
         now = clock()
         if now >= deadline:
             for job in pending:
-                if not _settled(hypervisor, job, patience.tolerance, now):
-                    job.error = _give_up(job, patience.timeout, now)
+                if not _look(hypervisor, job, patience, clock):
+                    _give_up(job, patience, clock())
             return
         event = hypervisor.next_event(min(next_poll, deadline) - now)
         if event is None or event.uuid is None or clock() >= next_poll:
@@ -170,5 +302,94 @@ def wait(
             next_poll = clock() + patience.sleep
         else:
             looked_at = [job for job in pending if job.uuid == event.uuid]
-        settled = [job for job in looked_at if _settled(hypervisor, job, patience.tolerance, clock())]
+        settled = []
+        for job in looked_at:
+            if event is not None and job.uuid == event.uuid:
+                job.error = _rejection(job, event)
+            if _look(hypervisor, job, patience, clock):
+                settled.append(job)
         pending = [job for job in pending if job not in settled]
+
+
+# --- the whole
+
+
+def carry_out(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, clock: Clock = time.monotonic) -> None:
+    """Takes the steps of all plans, waits for all guests at the same time, and makes sure of the result.
+
+    What went wrong with a domain is left in `Job.error`; the others go on.
+    """
+    for job in jobs:
+        for goal in job.plan.goals:
+            _begin(job, goal, job.observed, clock())
+        if patience.wait and _must_wait(job):
+            # Before the change: the guest may have answered before a later registration is through.
+            _guarded(job, lambda uuid=job.uuid: hypervisor.watch(uuid))  # type: ignore[misc]
+    for rank in (SHRINK, REMOVE, GROW):
+        for job in jobs:
+            _advance(hypervisor, job, rank, clock)
+    if patience.wait:
+        _wait(hypervisor, jobs, patience, clock)
+    for job in jobs:
+        if job.done and job.error is None and not job.plan.cut:
+            _verify(hypervisor, job, clock)
+        # A resumed wait takes no step, and still sees the guest move.
+        if job.done or job.error is not None or job.observed is not job.plan.domain:
+            _refresh(hypervisor, job)
+
+
+def _guarded(job: Job, action: t.Callable[[], None]) -> None:
+    try:
+        action()
+    except VirtmemError as error:
+        job.error = error
+
+
+def _verify(hypervisor: Hypervisor, job: Job, clock: Clock) -> None:
+    """Plans once more from a fresh read; what is left to do is what someone else undid meanwhile.
+
+    The last to change the running guest wins, and its configuration must be the winner's too, never a mixture.
+    """
+    for _attempt in range(2):
+        try:
+            fresh = observe(hypervisor, job.uuid)
+            left = plan_domain(fresh, job.declaration, job.circumstances)
+        except VirtmemError as error:
+            job.error = error
+            return
+        if not left.steps:
+            return
+        if any(step.scope == LIVE for step in left.steps):
+            break
+        _adopt(job, fresh, left, clock())
+        _advance(hypervisor, job, GROW, clock)
+        if job.error is not None:
+            return
+    job.error = VirtmemError(
+        "changed_meanwhile",
+        f"Someone else changed domain {job.observed.name} while the task ran: {len(left.steps)} steps would be needed "
+        "again.",
+        {"domain": job.observed.name, "steps_needed": [step.describe() for step in left.steps]},
+        "See that one party alone changes the domain, and run the task again.",
+    )
+    _guarded(job, lambda: _give_way(hypervisor, job, fresh))
+
+
+def _give_way(hypervisor: Hypervisor, job: Job, domain: Domain) -> None:
+    """Another task changed the guest last: the configuration that this one wrote goes back to what the guest has."""
+    written = {step.before.alias for step in job.done if step.scope == CONFIG and step.op == UPDATE and step.before}
+    for device in job.plan.devices:
+        live = progress.live_device(domain, device.wish)
+        if live is None or live.requested is None or live.user_alias not in written:
+            continue
+        wish = replace(device.wish, alias=live.alias, requested=live.requested, scope=CONFIG, resize="any")
+        for step in plan_domain(domain, Declaration((wish,)), job.circumstances).steps:
+            _do(hypervisor, job.uuid, step)
+
+
+def _refresh(hypervisor: Hypervisor, job: Job) -> None:
+    """Reads once more, so that the result tells what is, not what was planned. Best effort: it may follow a failure."""
+    try:
+        job.observed = observe(hypervisor, job.uuid)
+    except VirtmemError:
+        return

@@ -20,7 +20,7 @@ import traceback
 import typing as t
 from dataclasses import dataclass
 
-from ._memory.device import CONFIG, LIVE
+from ._memory.device import CONFIG, LIVE, SCOPES
 from ._memory.errors import VirtmemError
 from ._memory.support import Versions
 
@@ -51,6 +51,7 @@ class Reading:
     error_paused: bool
     live_xml: str | None
     config_xml: str | None
+    saved_xml: str | None = None  # of the managed-save image, if there is one
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Event:
 
     uuid: str | None
     alias: str | None = None
+    rejected: bool = False  # the guest refused to give the device back
 
 
 class _EventLoop:
@@ -199,8 +201,8 @@ class Hypervisor:
             "Check the name with virsh list --all, and whether uri is the hypervisor that has it.",
         )
 
-    def read(self, uuid: str) -> Reading:
-        """The domain as it is now.
+    def read(self, uuid: str, scopes: t.Collection[str] = SCOPES) -> Reading:
+        """The domain as it is now, in the scopes that are asked for.
 
         Raises:
             VirtmemError: `domain_vanished`, `connection_lost`, `domain_busy`, `libvirt_error`.
@@ -209,12 +211,15 @@ class Hypervisor:
         with self._translated("read the domain"):
             state, reason = domain.state()
             persistent = bool(domain.isPersistent())
-            live_xml = domain.XMLDesc(0) if domain.isActive() else None
+            active = bool(domain.isActive())
+            live_xml = domain.XMLDesc(0) if active and LIVE in scopes else None
             if live_xml is not None and not domain.isActive():
                 # It stopped in between, so what was read may be its configuration.
                 live_xml, (state, reason) = None, domain.state()
             # A transient domain would answer with its live definition.
-            config_xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if persistent else None
+            wants_config = persistent and CONFIG in scopes
+            config_xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if wants_config else None
+            saved = wants_config and not active and domain.hasManagedSaveImage(0)
             return Reading(
                 name=domain.name(),
                 uuid=uuid,
@@ -223,7 +228,28 @@ class Hypervisor:
                 error_paused=state == libvirt.VIR_DOMAIN_PAUSED and reason in _paused_by_errors(),
                 live_xml=live_xml,
                 config_xml=config_xml,
+                saved_xml=domain.managedSaveGetXMLDesc(0) if saved else None,
             )
+
+    def capabilities(self) -> str:
+        """The XML that describes the host.
+
+        Raises:
+            VirtmemError: `connection_lost`, `libvirt_error`.
+        """
+        with self._translated("describe the host"):
+            xml: str = self._connection.getCapabilities()
+            return xml
+
+    def domain_capabilities(self) -> str:
+        """The XML that describes what domains can have here.
+
+        Raises:
+            VirtmemError: `access_denied` on a read-only connection, `connection_lost`, `libvirt_error`.
+        """
+        with self._translated("describe what domains can have"):
+            xml: str = self._connection.getDomainCapabilities(None, None, None, None, 0)
+            return xml
 
     def attach(self, uuid: str, scope: str, xml: str) -> None:
         """Attaches a device in one scope.
@@ -242,6 +268,27 @@ class Hypervisor:
         """
         with self._translated(f"update the device ({scope})", {"op": "update", "scope": scope}):
             self._domains[uuid].updateDeviceFlags(xml, _flag(scope))
+
+    def detach(self, uuid: str, scope: str, xml: str) -> None:
+        """Detaches a device in one scope, by the element that was read in that scope.
+
+        Raises:
+            VirtmemError: as `attach`.
+        """
+        with self._translated(f"detach the device ({scope})", {"op": "detach", "scope": scope}):
+            self._domains[uuid].detachDeviceFlags(xml, _flag(scope))
+
+    def unplug(self, uuid: str, alias: str) -> None:
+        """Asks the running guest to give a device back, and returns at once.
+
+        The call that takes an element instead blocks for 5 s, and then says that all is well even where nothing
+        happened (9.0 to 11.3); here it is up to the events and the live XML to tell.
+
+        Raises:
+            VirtmemError: as `attach`.
+        """
+        with self._translated("ask for the device", {"op": "detach", "scope": LIVE}):
+            self._domains[uuid].detachDeviceAlias(alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
     def config_with_secrets(self, uuid: str) -> str:
         """The persistent definition as it must be defined again: without SECURE, passwords would be lost.
@@ -275,7 +322,7 @@ class Hypervisor:
         callbacks = {
             libvirt.VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE: self._on_size_change,
             libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED: self._on_device,
-            libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED: self._on_device,
+            libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED: self._on_rejection,
             libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE: self._on_lifecycle,
         }
         with self._translated("register for events"):
@@ -294,6 +341,9 @@ class Hypervisor:
 
     def _on_device(self, _connection: t.Any, domain: t.Any, alias: str, _opaque: t.Any) -> None:
         self._events.put(Event(domain.UUIDString(), alias))
+
+    def _on_rejection(self, _connection: t.Any, domain: t.Any, alias: str, _opaque: t.Any) -> None:
+        self._events.put(Event(domain.UUIDString(), alias, rejected=True))
 
     def _on_lifecycle(self, _connection: t.Any, domain: t.Any, _event: int, _detail: int, _opaque: t.Any) -> None:
         self._events.put(Event(domain.UUIDString()))

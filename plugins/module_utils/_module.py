@@ -11,17 +11,32 @@ mode stops, with the same plan.
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
+import uuid
 from dataclasses import dataclass, field
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from . import _converge, _libvirt
 from ._memory import identity, progress, size, xml
-from ._memory.device import CONFIG, LIVE, VIRTIO_MEM, Device, Domain, Wish, parse_nodeset
+from ._memory.device import (
+    ABSENT,
+    CONFIG,
+    LIVE,
+    MODELS,
+    PRESENT,
+    SGX_EPC,
+    Declaration,
+    Device,
+    Domain,
+    Host,
+    Wish,
+    parse_nodeset,
+)
 from ._memory.errors import VirtmemError
-from ._memory.plan import Plan, plan_device
+from ._memory.plan import Circumstances, DevicePlan, Plan, Step, plan_domain
 
 # --- option families; each has its doc fragment
 
@@ -30,19 +45,34 @@ CONNECTION_OPTIONS: dict[str, t.Any] = {
 }
 
 DEVICE_OPTIONS: dict[str, t.Any] = {
-    "state": {"type": "str", "choices": ["present"], "default": "present"},
+    "state": {"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT},
     "alias": {"type": "str"},
-    "model": {"type": "str", "choices": [VIRTIO_MEM]},
+    "model": {"type": "str", "choices": list(MODELS)},
     "size": {"type": "str"},
     "requested": {"type": "str"},
     "block": {"type": "str"},
+    "label_size": {"type": "str"},
     "node": {"type": "int"},
+    "access": {"type": "str", "choices": ["shared", "private"]},
+    "discard": {"type": "bool"},
+    "readonly": {"type": "bool"},
+    "uuid": {"type": "str"},
+    "dynamic_memslots": {"type": "bool"},
     "source": {
         "type": "dict",
-        "options": {"nodemask": {"type": "str"}, "pagesize": {"type": "str"}},
+        "options": {
+            "path": {"type": "str"},
+            "nodemask": {"type": "str"},
+            "pagesize": {"type": "str"},
+            "alignsize": {"type": "str"},
+            "pmem": {"type": "bool"},
+        },
     },
+    "slot": {"type": "int"},
+    "base": {"type": "str"},
     "scope": {"type": "str", "choices": ["auto", "live", "config", "both"], "default": "auto"},
     "resize": {"type": "str", "choices": ["any", "grow", "shrink", "never"], "default": "any"},
+    "replace": {"type": "bool", "default": False},
 }
 
 WAIT_OPTIONS: dict[str, t.Any] = {
@@ -54,6 +84,9 @@ WAIT_OPTIONS: dict[str, t.Any] = {
 
 # --- options to values
 
+_LARGEST_ID = 65535  # of a NUMA cell or a slot; libvirt's own limits are lower, and it knows them
+_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}", re.ASCII)
+
 
 def _quantity(params: t.Mapping[str, t.Any], name: str, option: str = "") -> int | None:
     text = params.get(name)
@@ -61,7 +94,9 @@ def _quantity(params: t.Mapping[str, t.Any], name: str, option: str = "") -> int
 
 
 def _invalid(option: str, value: object, why: str, hint: str) -> VirtmemError:
-    return VirtmemError("invalid_option", f"{option}: {size.shown(value)} {why}.", {"option": option, "value": value}, hint)
+    return VirtmemError(
+        "invalid_option", f"{option}: {size.shown(value)} {why}.", {"option": option, "value": value}, hint
+    )
 
 
 def _nodemask(text: str | None) -> tuple[int, ...] | None:
@@ -73,27 +108,61 @@ def _nodemask(text: str | None) -> tuple[int, ...] | None:
         ) from error
 
 
+def _not_negative(params: t.Mapping[str, t.Any], option: str, hint: str) -> int | None:
+    value: int | None = params[option]
+    if value is not None and not 0 <= value <= _LARGEST_ID:
+        raise _invalid(option, value, f"is not between 0 and {_LARGEST_ID}", hint)
+    return value
+
+
+def _base(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not _ADDRESS.fullmatch(text.strip()):
+        raise _invalid("base", text, "is not an address", "Write it as libvirt does, for example 0x140000000.")
+    return int(text, 0)
+
+
+def _uuid(text: str | None) -> str | None:
+    try:
+        return None if text is None else str(uuid.UUID(text))
+    except ValueError as error:
+        raise _invalid(
+            "uuid", text, "is not a UUID", "Write 32 hexadecimal digits, in groups of 8-4-4-4-12."
+        ) from error
+
+
 def wish_from(params: t.Mapping[str, t.Any]) -> Wish:
     """The declared device.
 
     Raises:
         VirtmemError: an option has a value that can't be used.
     """
-    node = params["node"]
-    if node is not None and node < 0:
-        raise _invalid("node", node, "is negative", "Give the id of a NUMA cell of the guest.")
     source = params["source"] or {}
     return Wish(
         alias=None if params["alias"] is None else identity.user_alias(params["alias"]),
+        state=params["state"],
         model=params["model"],
         size=_quantity(params, "size"),
         requested=_quantity(params, "requested"),
         block=_quantity(params, "block"),
-        node=node,
+        label_size=_quantity(params, "label_size"),
+        node=_not_negative(params, "node", "Give the id of a NUMA cell of the guest."),
+        access=params["access"],
+        discard=params["discard"],
+        readonly=params["readonly"],
+        uuid=_uuid(params["uuid"]),
+        dynamic_memslots=params["dynamic_memslots"],
+        path=source.get("path"),
         nodemask=_nodemask(source.get("nodemask")),
         pagesize=_quantity(source, "pagesize", "source.pagesize"),
+        alignsize=_quantity(source, "alignsize", "source.alignsize"),
+        pmem=source.get("pmem"),
+        slot=_not_negative(params, "slot", "Give the number of a memory slot of the guest."),
+        base=_base(params["base"]),
         scope=params["scope"],
         resize=params["resize"],
+        replace=params["replace"],
     )
 
 
@@ -107,6 +176,7 @@ def patience_from(params: t.Mapping[str, t.Any]) -> _converge.Patience:
         if params[option] < least:
             raise _invalid(option, params[option], f"is less than {least} seconds", f"Give {least} or more.")
     return _converge.Patience(
+        wait=params["wait"],
         timeout=params["wait_timeout"],
         sleep=params["wait_sleep"],
         tolerance=size.parse_tolerance(params["wait_tolerance"]),
@@ -117,21 +187,18 @@ def patience_from(params: t.Mapping[str, t.Any]) -> _converge.Patience:
 
 
 def device_result(
-    sides: t.Mapping[str, Device | None], plan: Plan | None, tolerance: size.Tolerance
-) -> dict[str, t.Any] | None:
-    """A device as results show it, with both its sides; None where neither scope has it."""
+    sides: t.Mapping[str, Device | None], wish: Wish | None, plan: DevicePlan | None, tolerance: size.Tolerance
+) -> dict[str, t.Any]:
+    """A device as results show it, with both its sides."""
     live, config = sides[LIVE], sides[CONFIG]
     either = live or config
-    if either is None:
-        return None
     converged: bool | None = None
     shortfall: int | None = None
     if live is not None or (plan is not None and LIVE in plan.scopes):
-        declared = either.size if either.requested is None else either.requested
-        converged, shortfall = progress.outcome(live, plan.goal if plan else None, declared, tolerance)
+        converged, shortfall = progress.outcome(live, plan.goal if plan else None, wish, tolerance)
     return {
-        "alias": (live and live.user_alias) or (config and config.user_alias) or None,
-        "model": either.model,
+        "alias": (live and live.user_alias) or (config and config.user_alias) or (wish and wish.alias) or None,
+        "model": either.model if either else wish.model if wish else None,
         "live": live.describe() if live else None,
         "config": config.describe() if config else None,
         "converged": converged,
@@ -147,9 +214,23 @@ class Report:
     tolerance: size.Tolerance = size.EXACT
     started: float = field(default_factory=time.monotonic)
     domain: Domain | None = None
+    wish: Wish | None = None
     plan: Plan | None = None
-    sides: t.Mapping[str, Device | None] | None = None
+    steps: t.Sequence[Step] = ()
+    planned_only: bool = False
     changed: bool = False
+
+    def _device(self) -> dict[str, t.Any] | None:
+        if self.domain is None or self.wish is None:
+            return None
+        plan = self.plan.devices[0] if self.plan else None
+        if plan and self.planned_only:
+            return device_result(plan.after, self.wish, plan, self.tolerance)
+        try:
+            sides = identity.select_all(self.domain, self.wish)
+        except VirtmemError:
+            return None
+        return device_result(sides, self.wish, plan, self.tolerance)
 
     def result(self) -> dict[str, t.Any]:
         """The result's keys: the same in check mode, on success and on failure."""
@@ -157,14 +238,14 @@ class Report:
         result: dict[str, t.Any] = {
             "changed": self.changed,
             "domain": self.domain.describe() if self.domain else None,
-            "device": device_result(self.sides, plan, self.tolerance) if self.sides else None,
-            "steps": [step.describe() for step in plan.steps] if plan else [],
+            "device": self._device(),
+            "steps": [step.describe() for step in self.steps],
             "restart_required": bool(plan and plan.restart_reasons),
             "restart_reasons": list(plan.restart_reasons) if plan else [],
             "duration": round(time.monotonic() - self.started, 3),
         }
         if self.wants_diff and plan:
-            result["diff"] = plan.diff()
+            result["diff"] = plan.devices[0].diff()
         return result
 
 
@@ -181,46 +262,53 @@ def _require_libraries() -> None:
                 "missing_dependency",
                 missing_required_lib(library),
                 {"library": library, "package": package, "exception": trace},
-                f"Install the package {package} on the managed node (its name on Debian, Ubuntu, Fedora, RHEL and SUSE), "
+                f"Install the package {package} on the managed node (its name on Debian, Ubuntu, Fedora, RHEL and "
+                "SUSE), "
                 "and have ansible_python_interpreter be the distribution's Python.",
             )
 
 
+def _circumstances(
+    hypervisor: _libvirt.Hypervisor, wishes: t.Collection[Wish], patience: _converge.Patience
+) -> Circumstances:
+    """What plans on this hypervisor depend on. The host is only asked for what a wish needs of it."""
+    host: Host | None = None
+    if any(wish.nodemask is not None or wish.pagesize is not None or wish.model == SGX_EPC for wish in wishes):
+        sgx = any(wish.model == SGX_EPC for wish in wishes)
+        host = xml.read_host(hypervisor.capabilities(), hypervisor.domain_capabilities() if sgx else None)
+    return Circumstances(hypervisor.versions(), host, patience.wait)
+
+
 def _manage_device(params: t.Mapping[str, t.Any], check_mode: bool, report: Report) -> None:
     """Read, plan, and (unless it is check mode) change and wait; the report learns every step of the way."""
-    wish = wish_from(params)
+    wish = report.wish = wish_from(params)
     patience = patience_from(params)
     report.tolerance = patience.tolerance
+    declaration = Declaration((wish,))
     with _libvirt.connect(params["uri"]) as hypervisor:
-        uuid = hypervisor.find(params["domain"])
-        report.domain = _converge.observe(hypervisor, uuid)
-        report.sides = identity.select_all(report.domain, wish)
-        plan = report.plan = plan_device(report.domain, wish, hypervisor.versions())
+        uuid_ = hypervisor.find(params["domain"])
+        report.domain = _converge.observe(hypervisor, uuid_)
+        circumstances = _circumstances(hypervisor, [wish], patience)
+        report.plan = plan_domain(report.domain, declaration, circumstances)
+        report.steps = report.plan.steps
+        report.planned_only = check_mode
         if check_mode:
-            report.changed = plan.changed
-            report.sides = plan.after
+            report.changed = report.plan.changed
             return
-        job = _converge.Job(uuid, plan, report.domain)
+        job = _converge.Job(uuid_, declaration, circumstances, report.domain, report.plan)
         try:
-            _converge.change(hypervisor, job)
-            if params["wait"]:
-                _converge.wait(hypervisor, [job], patience)
+            _converge.carry_out(hypervisor, [job], patience)
         finally:
             report.changed = bool(job.done)
-            # A resumed wait takes no step, and still sees the guest move.
-            if job.done or job.error or job.observed != report.domain:
-                _refresh(hypervisor, job, report)
+            report.domain, report.plan, report.steps = job.observed, job.plan, job.steps
         if job.error:
+            job.error.details.setdefault("steps_done", len(job.done))
             raise job.error
 
 
-def _refresh(hypervisor: _libvirt.Hypervisor, job: _converge.Job, report: Report) -> None:
-    """Reads once more, so that the result tells what is, not what was planned. Best effort: it may follow a failure."""
-    try:
-        report.domain = _converge.observe(hypervisor, job.uuid)
-        report.sides = identity.select_all(report.domain, job.plan.wish)
-    except VirtmemError:
-        return
+def _warn(module: AnsibleModule, report: Report) -> None:
+    for warning in report.plan.warnings if report.plan else ():
+        module.warn(warning)
 
 
 def memory_device() -> None:
@@ -232,7 +320,7 @@ def memory_device() -> None:
             **DEVICE_OPTIONS,
             **WAIT_OPTIONS,
         },
-        required_one_of=[("alias", "model", "node")],
+        required_one_of=[("alias", "model", "node", "slot", "base")],
         supports_check_mode=True,
     )
     report = Report(wants_diff=module._diff)
@@ -240,6 +328,7 @@ def memory_device() -> None:
         _require_libraries()
         _manage_device(module.params, module.check_mode, report)
     except VirtmemError as error:
+        _warn(module, report)
         module.fail_json(
             msg=error.msg,
             error_code=error.error_code,
@@ -247,6 +336,5 @@ def memory_device() -> None:
             hint=error.hint,
             **report.result(),
         )
-    for warning in report.plan.warnings if report.plan else ():
-        module.warn(warning)
+    _warn(module, report)
     module.exit_json(**report.result())

@@ -11,13 +11,21 @@ All are frozen. Sizes are integers in bytes. A value that libvirt or the user di
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 LIVE = "live"
 CONFIG = "config"
 SCOPES = (LIVE, CONFIG)
 
+DIMM = "dimm"
+NVDIMM = "nvdimm"
 VIRTIO_MEM = "virtio-mem"
+VIRTIO_PMEM = "virtio-pmem"
+SGX_EPC = "sgx-epc"
+MODELS = (DIMM, NVDIMM, VIRTIO_MEM, VIRTIO_PMEM, SGX_EPC)
+
+PRESENT = "present"
+ABSENT = "absent"
 
 USER_ALIAS_PREFIX = "ua-"
 
@@ -25,8 +33,8 @@ USER_ALIAS_PREFIX = "ua-"
 # a changed size in a declaration must find the device, not attach a second one.
 SELECTORS = ("model", "node", "path", "slot", "base")
 
-# The properties that only libvirt sets, or that depend on the scope.
-_OBSERVED_ONLY = ("current", "address", "xml", "position")
+# What a running device can be given without becoming another one.
+MUTABLE = ("requested",)
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Device:
     requested: int | None = None
     current: int | None = None
     access: str | None = None
-    discard: str | None = None
+    discard: bool | None = None
     uuid: str | None = None
     dynamic_memslots: bool | None = None
     path: str | None = None
@@ -62,6 +70,10 @@ class Device:
     def user_alias(self) -> str | None:
         """The alias if a user gave it. A generated one changes with every boot and names nothing."""
         return self.alias if self.alias and self.alias.startswith(USER_ALIAS_PREFIX) else None
+
+    def settled(self) -> Device:
+        """The device without its actual size, which moves by itself: what two observations are compared by."""
+        return replace(self, current=None)
 
     def describe(self) -> dict[str, t.Any]:
         """The device as results show it: what is known, under the names of the options."""
@@ -86,6 +98,34 @@ class Definition:
     arch: str = "x86_64"
     free_ports: int | None = None  # hot-plug capable PCI Express ports; None where the machine has no such limit
     other_aliases: frozenset[str] = frozenset()  # of the devices that are no memory
+    acpi: bool = True  # DIMMs are plugged through it
+    current_memory: int | None = None  # <currentMemory>
+
+    @property
+    def base(self) -> int:
+        """The memory without any device, in bytes."""
+        return self.total - sum(device.size for device in self.devices)
+
+    def without(self, device: Device) -> Definition:
+        """The definition after this device was taken out."""
+        rest = list(self.devices)
+        rest.remove(device)
+        return self._with_devices(rest, -device.size, -1, device)
+
+    def having(self, device: Device) -> Definition:
+        """The definition after this device was put in."""
+        return self._with_devices([*self.devices, device], device.size, 1, device)
+
+    def changing(self, before: Device, after: Device) -> Definition:
+        """The definition after this device became that."""
+        devices = [after if device is before else device for device in self.devices]
+        return replace(self, devices=tuple(devices), total=self.total + after.size - before.size)
+
+    def _with_devices(self, devices: t.Sequence[Device], more: int, count: int, device: Device) -> Definition:
+        ports = self.free_ports
+        if ports is not None and device.model in (VIRTIO_MEM, VIRTIO_PMEM):
+            ports -= count
+        return replace(self, devices=tuple(devices), total=self.total + more, free_ports=ports)
 
 
 @dataclass(frozen=True)
@@ -99,10 +139,15 @@ class Domain:
     live: Definition | None = None
     config: Definition | None = None
     error_paused: bool = False  # paused by something that went wrong, not by a person
+    saved: Definition | None = None  # what a managed-save image brings back at the next start
 
     def scope(self, name: str) -> Definition | None:
         """The definition in the scope of this name."""
         return self.live if name == LIVE else self.config
+
+    def with_scope(self, name: str, definition: Definition | None) -> Domain:
+        """The domain with another definition in this scope."""
+        return replace(self, live=definition) if name == LIVE else replace(self, config=definition)
 
     def scopes(self) -> tuple[str, ...]:
         """The scopes that this domain has, live first."""
@@ -114,22 +159,47 @@ class Domain:
 
 
 @dataclass(frozen=True)
+class Host:
+    """What the hypervisor's machine has for its guests."""
+
+    # NUMA node -> size of a page in bytes -> how many pages of that size the node's pool has
+    pages: t.Mapping[int, t.Mapping[int, int]]
+    page_sizes: frozenset[int]  # what the processor and kernel support, whether a pool has any or not
+    sgx: bool | None = None  # whether it can give guests SGX memory; None where nobody asked
+
+    @property
+    def smallest_page(self) -> int:
+        """The ordinary page, in bytes: all memory that is in no pool of larger ones comes in it."""
+        return min(self.page_sizes, default=4096)
+
+
+@dataclass(frozen=True)
 class Wish:
     """One device as a user declares it. None means: not given, so never compared."""
 
     alias: str | None = None
+    state: str = PRESENT
     model: str | None = None
     size: int | None = None
     requested: int | None = None
     block: int | None = None
     node: int | None = None
+    access: str | None = None
+    discard: bool | None = None
+    uuid: str | None = None
+    dynamic_memslots: bool | None = None
+    path: str | None = None
     nodemask: tuple[int, ...] | None = None
     pagesize: int | None = None
-    path: str | None = None
+    alignsize: int | None = None
+    pmem: bool | None = None
+    label_size: int | None = None
+    readonly: bool | None = None
     slot: int | None = None
     base: int | None = None
     scope: str = "auto"
     resize: str = "any"
+    replace: bool = False
 
     def given(self) -> dict[str, t.Any]:
         """The declared properties of the device, by the names of `Device`."""
@@ -142,6 +212,13 @@ class Wish:
             return f"alias {self.alias}"
         chosen = [f"{name} {getattr(self, name)}" for name in SELECTORS if getattr(self, name) is not None]
         return ", ".join(chosen)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a domain's memory is to be."""
+
+    wishes: tuple[Wish, ...] = ()
 
 
 def parse_nodeset(text: str) -> tuple[int, ...]:

@@ -14,9 +14,21 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .device import SCOPES, SELECTORS, USER_ALIAS_PREFIX, Definition, Device, Domain, Wish
+from .device import (
+    ABSENT,
+    CONFIG,
+    LIVE,
+    MUTABLE,
+    SCOPES,
+    SELECTORS,
+    USER_ALIAS_PREFIX,
+    Definition,
+    Device,
+    Domain,
+    Wish,
+)
 from .errors import VirtmemError
-from .size import show, shown
+from .size import MIB, align_up, show, shown
 
 _USER_ALIAS = re.compile(r"ua-[A-Za-z0-9_-]+", re.ASCII)
 _LONGEST_ALIAS = 120  # QEMU object ids get a prefix of their own, and people have to read it
@@ -73,9 +85,7 @@ def select(definition: Definition, wish: Wish, scope: str) -> Device | None:
         return _by_alias(definition, wish, scope)
     given = {name: value for name, value in wish.given().items() if name in SELECTORS}
     candidates = [
-        device
-        for device in definition.devices
-        if all(getattr(device, name) == value for name, value in given.items())
+        device for device in definition.devices if all(getattr(device, name) == value for name, value in given.items())
     ]
     if len(candidates) > 1:
         listed = [_summary(device) for device in candidates]
@@ -91,7 +101,10 @@ def select(definition: Definition, wish: Wish, scope: str) -> Device | None:
 def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
     """The device that the wish names in each scope of the domain, None where it is not there.
 
-    What a user alias joins is one device, even where the properties that were given fit only one side of it.
+    What a user alias joins is one device, even where the properties that were given fit only one side of it. An
+    alias that only one side has yet (the configuration was given it, and the guest has not been restarted) joins
+    with the one device of the other side that is the same but for the alias. And an alias that neither side has
+    may be meant for a device that has none so far, which all the given properties fit.
 
     Raises:
         VirtmemError: `alias_conflict`, `ambiguous_device`.
@@ -100,6 +113,8 @@ def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
     for scope in SCOPES:
         definition = domain.scope(scope)
         found[scope] = None if definition is None else select(definition, wish, scope)
+    if wish.alias and not any(found.values()):
+        found = _adoptable(domain, wish)
     sides = [device for device in found.values() if device is not None]
     aliases = {device.user_alias for device in sides if device.user_alias}
     if len(aliases) > 1:
@@ -110,12 +125,79 @@ def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
             {"candidates": listed},
             "Give the alias of the one that is meant.",
         )
-    if aliases and len(sides) == 1:
-        found.update({scope: device or _side_of_alias(domain, scope, *aliases) for scope, device in found.items()})
+    if len(sides) != 1:
+        return found
+    here, there = (LIVE, CONFIG) if found[LIVE] else (CONFIG, LIVE)
+    return {here: sides[0], there: _other_side(domain, sides[0], here, there)}
+
+
+# --- the same device without, or not yet with, an alias
+
+
+def _adoptable(domain: Domain, wish: Wish) -> dict[str, Device | None]:
+    """The devices without a user alias that everything given fits, of which there may be one in each scope."""
+    given = {name: value for name, value in wish.given().items() if name not in ("alias", *MUTABLE)}
+    found: dict[str, Device | None] = {LIVE: None, CONFIG: None}
+    if wish.model is None or wish.state == ABSENT:
+        return found
+    for scope in domain.scopes():
+        candidates = [
+            device
+            for device in t.cast(Definition, domain.scope(scope)).devices
+            if not device.user_alias and all(getattr(device, name) == value for name, value in given.items())
+        ]
+        found[scope] = _only(candidates, scope, f"{wish.alias} could name", "Give more of the device's properties.")
     return found
 
 
-def _side_of_alias(domain: Domain, scope: str, alias: str) -> Device | None:
-    definition = domain.scope(scope)
-    devices: t.Iterable[Device] = definition.devices if definition else ()
-    return next((device for device in devices if device.alias == alias), None)
+def _only(candidates: t.Sequence[Device], scope: str, what: str, hint: str) -> Device | None:
+    if len(candidates) > 1:
+        listed = [_summary(device) for device in candidates]
+        raise VirtmemError(
+            "ambiguous_device",
+            f"{what} any of {len(listed)} devices of the {scope} definition: {'; '.join(listed)}.",
+            {"scope": scope, "candidates": listed},
+            hint,
+        )
+    return candidates[0] if candidates else None
+
+
+def kind(device: Device) -> tuple[t.Any, ...]:
+    """What two sides of one device have in common, whatever libvirt adds to the running one."""
+    size = align_up(device.size, 2 * MIB)  # a live size is aligned
+    rest = (device.model, device.node, device.block, device.path, device.nodemask, device.pagesize, device.label_size)
+    return (size, *rest)
+
+
+def _other_side(domain: Domain, device: Device, here: str, there: str) -> Device | None:
+    """The same device in the other scope, by its alias, or by everything else where only this side has one."""
+    mine, others = domain.scope(here), domain.scope(there)
+    if mine is None or others is None or device.user_alias is None:
+        return None
+    by_alias = next((item for item in others.devices if item.alias == device.alias), None)
+    if by_alias is not None:
+        return by_alias
+    nameless, claimed = _nameless(others), _nameless(mine)
+    same = [item for item in nameless if kind(item) == kind(device)]
+    # Those that have a nameless device of their own on this side are not it.
+    if len(same) > len([item for item in claimed if kind(item) == kind(device)]):
+        return _only(same, there, f"{device.alias} is without its alias, and could be", _RESTART_TO_NAME)
+    similar = [item for item in nameless if item.model == device.model]
+    if len(similar) > len([item for item in claimed if item.model == device.model]):
+        raise VirtmemError(
+            "ambiguous_device",
+            f"The {there} definition has no {device.alias}, but {_summary(similar[0])}, which may be the same device "
+            f"before a restart, or another one.",
+            {"scope": there, "candidates": [_summary(item) for item in similar]},
+            _RESTART_TO_NAME,
+        )
+    return None
+
+
+_RESTART_TO_NAME = (
+    "Restart the domain, so that both scopes agree, use scope config, or remove the device without alias."
+)
+
+
+def _nameless(definition: Definition) -> list[Device]:
+    return [device for device in definition.devices if not device.user_alias]

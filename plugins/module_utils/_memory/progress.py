@@ -13,8 +13,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from . import identity
-from .device import LIVE, Device, Domain, Wish
+from . import identity, rules
+from .device import ABSENT, LIVE, Device, Domain, Wish
 from .errors import VirtmemError
 from .size import Tolerance, show
 
@@ -30,10 +30,17 @@ _HINTS = {
     NO_RESPONSE: "The guest has not reacted at all. Check in the guest that it has booted and runs, and that the "
     "virtio_mem driver is there (lsmod | grep virtio_mem; Linux 5.8 or later with CONFIG_VIRTIO_MEM).",
     STALLED: "The guest began and then stopped. To grow, check in the guest that memory blocks go online "
-    "(/sys/devices/system/memory/auto_online_blocks) and look for virtio_mem in dmesg; to shrink, that the memory is free "
+    "(/sys/devices/system/memory/auto_online_blocks) and look for virtio_mem in dmesg; to shrink, that the memory is "
+    "free "
     "and movable (auto_online_blocks=online_movable), since memory in use by the kernel can't be given back.",
-    PROGRESSING: "The guest was still moving. Give it more time with a larger wait_timeout; running the task again resumes the wait.",
+    PROGRESSING: "The guest was still moving. Give it more time with a larger wait_timeout; running the task again "
+    "resumes the wait.",
 }
+_HINT_NOT_GONE = (
+    "The guest has not answered the request to give the device back. Check in the guest that it has booted and runs, "
+    "and "
+    "that its memory blocks are online as movable (auto_online_blocks=online_movable)."
+)
 _PAUSED_HINT = "The domain is paused, so its guest can't answer. Resume it (virsh resume), and run the task again."
 
 
@@ -46,6 +53,7 @@ class Goal:
     high: int | None
     requested: int  # what the device must go on being asked for while the guest gets there
     staged: int = 0  # how much more is declared, in bytes, which only the next boot can bring
+    gone: bool = False  # not a size: the device must leave the guest
 
     @property
     def target(self) -> int:
@@ -60,9 +68,11 @@ class Goal:
             return current - self.high
         return 0
 
-    def reached(self, current: int, tolerance: Tolerance) -> bool:
-        """Whether this actual size will do."""
-        return self.distance(current) <= tolerance.of(self.target)
+    def reached(self, device: Device | None, tolerance: Tolerance) -> bool:
+        """Whether the live device, None where it is not there, is as it must be."""
+        if self.gone or device is None:
+            return self.gone and device is None
+        return self.distance(device.current or 0) <= tolerance.of(self.target)
 
 
 @dataclass(frozen=True)
@@ -96,23 +106,27 @@ def live_device(domain: Domain, wish: Wish) -> Device | None:
     return identity.select(domain.live, wish, LIVE) if domain.live is not None else None
 
 
-def outcome(device: Device | None, goal: Goal | None, declared: int, tolerance: Tolerance) -> tuple[bool, int]:
+def outcome(device: Device | None, goal: Goal | None, wish: Wish | None, tolerance: Tolerance) -> tuple[bool, int]:
     """Whether a running guest has what is declared, and how many bytes lie between.
 
     Args:
         device: the device of the running guest; None where it is not there.
-        goal: what the plan wants of the guest, if it wants anything.
-        declared: the size that is requested of the device where there is no goal.
+        goal: what the plan wants of the guest in the end, if it wants a size.
+        wish: the declaration; None where the device itself is all there is to go by.
         tolerance: what is near enough.
     """
+    if wish is not None and wish.state == ABSENT:
+        return device is None, 0 if device is None else device.size if device.current is None else device.current
     if device is None:
-        return False, declared
+        declared = 0 if wish is None else wish.size if wish.requested is None else wish.requested
+        return False, declared or 0
     if device.current is None:  # it is plugged as a whole or not at all
         return True, 0
     if goal is None:
         missing = abs((device.requested or 0) - device.current)
         return missing == 0, missing
-    return goal.staged == 0 and goal.reached(device.current, tolerance), goal.distance(device.current) + goal.staged
+    near = goal.staged == 0 and goal.reached(device, tolerance)
+    return near, goal.distance(device.current) + goal.staged
 
 
 def pointless(domain: Domain, goal: Goal) -> VirtmemError | None:
@@ -131,14 +145,13 @@ def pointless(domain: Domain, goal: Goal) -> VirtmemError | None:
             details,
             "Start the domain; what is in its configuration comes with the boot. Then run the task again.",
         )
-    if domain.error_paused:
-        return VirtmemError(
-            "domain_paused",
-            f"{subject} was paused by an error, so its guest can't answer.",
-            details,
-            "Find the cause in the domain's log, resume the domain, and run the task again.",
-        )
+    problem = rules.answering(domain)
+    if problem is not None:
+        problem.details.update(details)
+        return problem
     device = live_device(domain, goal.wish)
+    if device is None and goal.gone:
+        return None
     if device is None:
         return VirtmemError(
             "device_vanished",
@@ -146,7 +159,7 @@ def pointless(domain: Domain, goal: Goal) -> VirtmemError | None:
             details,
             "Someone else removed it. Run the task again to attach it.",
         )
-    if device.requested != goal.requested:
+    if (device.requested or 0) != goal.requested:
         return VirtmemError(
             "changed_meanwhile",
             f"Someone else requested {show(device.requested or 0)} of {device.alias} instead of "
@@ -161,8 +174,8 @@ def not_converged(
     domain: Domain, device: Device, goal: Goal, movement: Movement, now: float, timeout: float
 ) -> VirtmemError:
     """The error of a wait that ended at its timeout, with the diagnosis."""
-    current = device.current or 0
-    missing = goal.distance(current)
+    current = held(device, goal)
+    missing = current if goal.gone else goal.distance(current)
     diagnosis = movement.diagnosis(now)
     details: dict[str, t.Any] = {
         "requested": goal.target,
@@ -173,11 +186,34 @@ def not_converged(
         "wait_timeout": timeout,
         "state": domain.state,
     }
-    verb = "lacks" if goal.low is not None and current < goal.low else "still holds"
+    name = device.alias or device.model
+    if goal.gone:
+        text = f"{name} ({show(device.size)}) is still in the guest {timeout:g} s after it was asked for ({diagnosis})."
+    else:
+        verb = "lacks" if goal.low is not None and current < goal.low else "still holds"
+        text = (
+            f"{name} has {show(current)} instead of the requested {show(goal.target)} after "
+            f"{timeout:g} s: the guest {verb} {show(missing)} ({diagnosis})."
+        )
+    hint = _HINT_NOT_GONE if goal.gone else _HINTS[diagnosis]
+    return VirtmemError("not_converged", text, details, _PAUSED_HINT if domain.state == "paused" else hint)
+
+
+def held(device: Device | None, goal: Goal) -> int:
+    """How much memory of the device the guest holds, in bytes: all of it where a device is plugged as a whole."""
+    if device is None:
+        return 0
+    return device.size if goal.gone and device.current is None else device.current or 0
+
+
+def rejected(domain: Domain, device: Device) -> VirtmemError:
+    """The error of a guest that says no to an unplug."""
+    name = device.alias or device.model
     return VirtmemError(
-        "not_converged",
-        f"{device.alias or device.model} has {show(current)} instead of the requested {show(goal.target)} after "
-        f"{timeout:g} s: the guest {verb} {show(missing)} ({diagnosis}).",
-        details,
-        _PAUSED_HINT if domain.state == "paused" else _HINTS[diagnosis],
+        "guest_rejected_unplug",
+        f"The guest of domain {domain.name} refused to give {name} ({show(device.size)}) back.",
+        {"domain": domain.name, "device": name, "size": device.size},
+        "Its memory is in use by the guest's kernel, or was not onlined as movable "
+        "(auto_online_blocks=online_movable). "
+        "Free it in the guest and run the task again, or use scope config to let it go at the next boot.",
     )

@@ -14,14 +14,24 @@ from __future__ import annotations
 import typing as t
 
 from . import support
-from .device import CONFIG, LIVE, VIRTIO_MEM, Definition, Device, Domain, Wish
+from .device import (
+    ABSENT,
+    CONFIG,
+    LIVE,
+    NVDIMM,
+    SGX_EPC,
+    VIRTIO_PMEM,
+    Definition,
+    Device,
+    Domain,
+    Host,
+    Wish,
+    format_nodeset,
+)
 from .errors import VirtmemError
-from .size import align_down, align_up, is_power_of_two, show
+from .size import KIB, align_down, align_up, is_power_of_two, show
 
-# The options a new device of each model can't do without; a new model is a row here and one in support.NEEDS.
-REQUIRED: t.Mapping[str, tuple[str, ...]] = {
-    VIRTIO_MEM: ("size", "requested"),
-}
+SMALLEST_LABEL = 128 * KIB
 
 
 def _first(problems: t.Iterable[VirtmemError | None]) -> VirtmemError | None:
@@ -79,14 +89,114 @@ def size(value: int, block_size: int | None, arch: str) -> VirtmemError | None:
     return _multiple("size", value, unit, "which is what QEMU can plug")
 
 
+def label(value: int, size_of_device: int) -> VirtmemError | None:
+    """The label area of an nvdimm lies inside it (virDomainMemoryDefValidate)."""
+    if SMALLEST_LABEL <= value < size_of_device:
+        return None
+    return VirtmemError(
+        "invalid_option",
+        f"label_size: {show(value)} is not between {show(SMALLEST_LABEL)} and the size of the device, "
+        f"{show(size_of_device)}.",
+        {"option": "label_size", "value": value, "smallest": SMALLEST_LABEL, "size": size_of_device},
+        f"Give at least {show(SMALLEST_LABEL)} and less than the size.",
+    )
+
+
+def options(model: str, names: t.Iterable[str]) -> VirtmemError | None:
+    """libvirt ignores an option of another model without a word, and it could never be delivered."""
+    wrong = [name for name in names if not support.has_option(model, name)]
+    if not wrong:
+        return None
+    name = wrong[0]
+    models = [other for other in support.MODELS if support.has_option(other, name)]
+    return VirtmemError(
+        "invalid_option",
+        f"{support.option_name(name)}: means nothing for a device of model {model}, only for {', '.join(models)}.",
+        {"option": support.option_name(name), "model": model, "models": models},
+        "Leave it out, or choose another model.",
+    )
+
+
+def choices(model: str, values: t.Mapping[str, t.Any]) -> VirtmemError | None:
+    """Values that libvirt refuses for this model."""
+    if model == VIRTIO_PMEM and values.get("access") == "private":
+        return VirtmemError(
+            "invalid_option",
+            "access: private is not possible for a device of model virtio-pmem.",
+            {"option": "access", "value": "private", "model": model},
+            "Leave it out; libvirt makes it shared.",
+        )
+    return None
+
+
 def wish(wished: Wish) -> VirtmemError | None:
     """What can be said of a declaration alone, before any connection is made."""
     problems = []
+    if wished.model is not None:
+        problems.append(options(wished.model, wished.given()))
+        problems.append(choices(wished.model, wished.given()))
     if wished.block is not None and not is_power_of_two(wished.block):
         problems.append(block(wished.block))
     if wished.size is not None and wished.requested is not None:
         problems.append(requested(wished.requested, wished.size, wished.block or 1))
+    if wished.path is not None and (not wished.path.startswith("/") or not wished.path.isprintable()):
+        problems.append(
+            _unusable("source.path", wished.path, "is not an absolute path", "Give the whole path, beginning with /.")
+        )
+    if wished.state == ABSENT and wished.replace:
+        problems.append(_unusable("replace", True, "contradicts state absent", "Leave out one of them."))
     return _first(problems)
+
+
+def _unusable(option: str, value: object, why: str, hint: str) -> VirtmemError:
+    return VirtmemError("invalid_option", f"{option}: {value!r} {why}.", {"option": option, "value": value}, hint)
+
+
+def host(values: t.Mapping[str, t.Any], here: Host, scope_name: str) -> VirtmemError | None:
+    """The host must have the nodes and the pages that a device asks for.
+
+    What only a configuration asks for may be filled up before the next boot, so there the kind of page is enough.
+    """
+    if values["model"] == SGX_EPC and here.sgx is False:
+        return VirtmemError(
+            "unsupported",
+            "This host can't give guests SGX memory: its processor, kernel or QEMU has none.",
+            {"feature": SGX_EPC},
+            "Use a host with SGX enabled (virsh domcapabilities shows it under features).",
+        )
+    nodes: t.Sequence[int] = values.get("nodemask") or sorted(here.pages)
+    unknown = [node for node in nodes if node not in here.pages]
+    if unknown:
+        return VirtmemError(
+            "no_host_node",
+            f"source.nodemask: the host has no NUMA node {format_nodeset(unknown)}, only "
+            f"{format_nodeset(sorted(here.pages))}.",
+            {"option": "source.nodemask", "value": format_nodeset(nodes), "host_nodes": sorted(here.pages)},
+            "Choose among the host's nodes (virsh capabilities lists them).",
+        )
+    page = values.get("pagesize")
+    if page is None or page == here.smallest_page:
+        return None
+    if page not in here.page_sizes:
+        sizes = sorted(here.page_sizes)
+        return VirtmemError(
+            "no_host_pages",
+            f"source.pagesize: the host has no pages of {show(page)}, only of {', '.join(map(show, sizes))}.",
+            {"option": "source.pagesize", "value": page, "host_page_sizes": sizes},
+            "Choose one of them.",
+        )
+    pool = sum(here.pages[node].get(page, 0) for node in nodes) * page
+    asked: int = values["requested"] if values.get("requested") is not None else values["size"]
+    if scope_name == CONFIG or pool >= asked:
+        return None
+    return VirtmemError(
+        "no_host_pages",
+        f"source.pagesize: the pool of {show(page)} pages on the host's nodes {format_nodeset(nodes)} has "
+        f"{show(pool)}, "
+        f"and {show(asked)} are asked for.",
+        {"option": "source.pagesize", "value": page, "pool": pool, "needed": asked},
+        "Enlarge the host's pool (vm.nr_hugepages), or ask for less.",
+    )
 
 
 def scope(domain: Domain, asked: str) -> VirtmemError | None:
@@ -136,27 +246,119 @@ def _room(definition: Definition, more: int, scope_name: str) -> VirtmemError | 
     )
 
 
-def _slots(definition: Definition, versions: support.Versions, scope_name: str) -> VirtmemError | None:
-    # Only DIMMs need a slot since libvirt 9.5.0; before, virtio-mem was counted like them.
-    if versions.libvirt >= support.SLOTS_ONLY_FOR_DIMMS or len(definition.devices) < definition.slots:
+def _slots(
+    definition: Definition, values: t.Mapping[str, t.Any], versions: support.Versions, scope_name: str
+) -> VirtmemError | None:
+    counts_all = versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS
+    model = support.facts(values["model"])
+    if not model.takes_slot and not counts_all:
+        return None
+    # libvirt 11.3 still counts every device where a DIMM is put into a configuration.
+    every = counts_all or scope_name == CONFIG
+    taken = [item for item in definition.devices if every or support.facts(item.model).takes_slot]
+    wanted = values.get("slot")
+    if wanted is not None and wanted >= definition.slots:
+        return _slot_error(wanted, scope_name, f"is not below the domain's {definition.slots} slots", definition)
+    if wanted is not None and any(item.slot == wanted for item in definition.devices):
+        return _slot_error(wanted, scope_name, "is taken by another device", definition)
+    if len(taken) < definition.slots:
         return None
     return VirtmemError(
         "no_free_slot",
         f"All {definition.slots} memory slots of the {scope_name} definition are taken by "
-        f"{len(definition.devices)} devices; this libvirt counts every memory device.",
-        {"scope": scope_name, "slots": definition.slots, "devices": len(definition.devices)},
-        "Raise the slots of <maxMemory> (it takes a restart), or update libvirt to "
-        f"{support.show_version(support.SLOTS_ONLY_FOR_DIMMS)}.",
+        f"{len(taken)} devices{'; this libvirt counts every memory device' if every else ''}.",
+        {"scope": scope_name, "slots": definition.slots, "devices": len(taken)},
+        "Raise the slots of <maxMemory> (it takes a restart)"
+        + (f", or update libvirt to {support.show_version(support.SLOTS_ONLY_FOR_DIMMS)}." if counts_all else "."),
     )
 
 
+def _slot_error(slot: int, scope_name: str, why: str, definition: Definition) -> VirtmemError:
+    used = sorted(item.slot for item in definition.devices if item.slot is not None)
+    return VirtmemError(
+        "no_free_slot",
+        f"slot: {slot} {why} in the {scope_name} definition.",
+        {"option": "slot", "value": slot, "scope": scope_name, "slots": definition.slots, "used": used},
+        "Leave it out, and libvirt chooses one.",
+    )
+
+
+def _base(definition: Definition, values: t.Mapping[str, t.Any], scope_name: str) -> VirtmemError | None:
+    low = values.get("base")
+    if low is None:
+        return None
+    high = low + values["size"]
+    for item in definition.devices:
+        if item.base is not None and item.base < high and low < item.base + item.size:
+            return VirtmemError(
+                "invalid_option",
+                f"base: {low:#x} to {high:#x} overlaps with {item.alias or item.model}, which is at "
+                f"{item.base:#x} to {item.base + item.size:#x} in the {scope_name} definition.",
+                {
+                    "option": "base",
+                    "value": low,
+                    "scope": scope_name,
+                    "taken_from": item.base,
+                    "taken_to": item.base + item.size,
+                },
+                "Leave it out, and QEMU chooses a place.",
+            )
+    unit = values.get("block") or support.size_unit(definition.arch)
+    return _multiple("base", low, unit, "which is what the device needs")
+
+
+def _acpi(definition: Definition, model: str, scope_name: str) -> VirtmemError | None:
+    if definition.acpi or not support.facts(model).takes_slot:
+        return None
+    return VirtmemError(
+        "no_acpi",
+        f"A device of model {model} is plugged through ACPI, and the {scope_name} definition of the domain has none.",
+        {"scope": scope_name, "model": model},
+        "Give the domain <features><acpi/></features> and restart it, or use model virtio-mem.",
+    )
+
+
+def _hot_plug(definition: Definition, model: str, scope_name: str) -> VirtmemError | None:
+    """What a running guest can't be given at all."""
+    if scope_name == CONFIG:
+        return None
+    if not support.facts(model).hot_plug:
+        why = "can't be plugged into a running guest."
+    elif model == NVDIMM and not any(item.model == NVDIMM for item in definition.devices):
+        # QEMU's machine is started with nvdimm=on only where there is one already.
+        why = "can only be plugged into a guest that was started with one."
+    else:
+        return None
+    return VirtmemError(
+        "needs_restart",
+        f"A device of model {model} {why}",
+        {"scope": scope_name, "model": model},
+        "Use scope auto or config: the device comes with the next boot.",
+    )
+
+
+def _bootable(model: str, versions: support.Versions, scope_name: str) -> VirtmemError | None:
+    """A configuration that libvirt stores but can't start is no help."""
+    if scope_name != CONFIG or model != VIRTIO_PMEM:
+        return None
+    problem = support.missing("boot with virtio-pmem", versions)
+    if problem is not None:
+        problem.hint = (
+            "Use scope live, or update libvirt: this one stores the device, but can't start the domain with it."
+        )
+    return problem
+
+
 def _node(
-    definition: Definition, node: int | None, versions: support.Versions, scope_name: str
+    definition: Definition, model: str, node: int | None, versions: support.Versions, scope_name: str
 ) -> VirtmemError | None:
+    if not support.has_option(model, "node"):
+        return None
     cells = definition.cells
     if not cells and versions.libvirt >= support.ADDS_NUMA_CELL:
         cells = (0,)
-    if node in cells:
+    # An EPC section may go without a node; on s390x there is no NUMA at all.
+    if node in cells or (node is None and (model == SGX_EPC or definition.arch == "s390x")):
         return None
     listed = ", ".join(str(cell) for cell in cells)
     if node is None and len(cells) > 1:
@@ -175,9 +377,11 @@ def _node(
     )
 
 
-def _port(definition: Definition, scope_name: str) -> VirtmemError | None:
+def _port(definition: Definition, model: str, scope_name: str) -> VirtmemError | None:
     # libvirt adds ports to a persistent definition by itself, but a running guest has those it was started with.
-    if scope_name == CONFIG or definition.free_ports is None or definition.free_ports > 0:
+    if scope_name == CONFIG or not support.facts(model).takes_port:
+        return None
+    if definition.free_ports is None or definition.free_ports > 0:
         return None
     return VirtmemError(
         "needs_restart",
@@ -198,30 +402,34 @@ def attach(
         versions: what answers.
         scope_name: live or config.
     """
+    model = values["model"]
     return _first(
         [
+            _bootable(model, versions, scope_name),
+            _hot_plug(definition, model, scope_name),
             _room(definition, values["size"], scope_name),
-            _node(definition, values.get("node"), versions, scope_name),
-            _slots(definition, versions, scope_name),
-            _port(definition, scope_name),
+            _node(definition, model, values.get("node"), versions, scope_name),
+            _acpi(definition, model, scope_name),
+            _slots(definition, values, versions, scope_name),
+            _base(definition, values, scope_name),
+            _port(definition, model, scope_name),
         ]
     )
 
 
 def complete(values: t.Mapping[str, t.Any], wished: Wish) -> VirtmemError | None:
     """A device that does not exist yet needs a model and what that model can't do without."""
-    needed = ("model", *REQUIRED.get(values.get("model", VIRTIO_MEM), ("size",)))
-    missing = [name for name in needed if values.get(name) is None]
+    model = values.get("model")
+    needed = ("model", *(support.facts(model).required if model else ("size",)))
+    missing = [support.option_name(name) for name in needed if values.get(name) is None]
     if not missing:
         return None
     lacking = " and ".join([", ".join(missing[:-1]), missing[-1]] if missing[1:] else missing)
     return VirtmemError(
         "missing_option",
-        f"The domain has no memory device with {wished.describe()}, and to attach a new one "
-        f"{lacking} must be given.",
+        f"The domain has no memory device with {wished.describe()}, and to attach a new one {lacking} must be given.",
         {"missing": missing},
-        f"Give {lacking}; if the device should exist already, check its alias with "
-        "virsh dumpxml.",
+        f"Give {lacking}; if the device should exist already, check its alias with virsh dumpxml.",
     )
 
 
@@ -233,11 +441,13 @@ def device(values: t.Mapping[str, t.Any], changed: t.Container[str], arch: str) 
         changed: the names of those that are new.
         arch: the guest's architecture.
     """
-    problems: list[VirtmemError | None] = []
+    problems = [choices(values["model"], values)]
     if "block" in changed:
         problems.append(block(values["block"], arch))
     if "size" in changed or "block" in changed:
         problems.append(size(values["size"], values.get("block"), arch))
+    if values.get("label_size") is not None and ("label_size" in changed or "size" in changed):
+        problems.append(label(values["label_size"], values["size"]))
     if values.get("requested") is not None and any(name in changed for name in ("requested", "size", "block")):
         problems.append(requested(values["requested"], values["size"], values.get("block") or 1))
     return _first(problems)
@@ -249,6 +459,28 @@ def resize_config(definition: Definition, before: Device, after_size: int) -> Vi
     return _room(definition, more, CONFIG) if more > 0 else None
 
 
-def cell(definition: Definition, node: int, versions: support.Versions, scope_name: str) -> VirtmemError | None:
+def cell(
+    definition: Definition, model: str, node: int, versions: support.Versions, scope_name: str
+) -> VirtmemError | None:
     """A device that moves to another NUMA cell must find it."""
-    return _node(definition, node, versions, scope_name)
+    return _node(definition, model, node, versions, scope_name)
+
+
+def answering(domain: Domain) -> VirtmemError | None:
+    """A guest that has to do something must be able to."""
+    details = {"domain": domain.name, "state": domain.state}
+    if domain.state == "crashed":
+        return VirtmemError(
+            "domain_crashed",
+            f"The guest of domain {domain.name} has crashed, so it can't answer.",
+            details,
+            "Find the cause, reset or restart the domain, and run the task again.",
+        )
+    if domain.error_paused:
+        return VirtmemError(
+            "domain_paused",
+            f"Domain {domain.name} was paused by an error, so its guest can't answer.",
+            details,
+            "Find the cause in the domain's log, resume the domain, and run the task again.",
+        )
+    return None

@@ -90,7 +90,12 @@ def parse(text: str, option: str = "size") -> int:
         raise _bad(option, text, "is negative.", "A size is 0 or more.")
     if _FRACTION.fullmatch(text):
         raise _bad(option, text, "is not a whole number.", "Use a smaller unit, for example 1536MiB for 1.5GiB.")
-    raise _bad(option, text, "is not a size.", f"Write a whole number and a unit, for example 2GiB; the units are {UNITS_HELP}.")
+    raise _bad(
+        option,
+        text,
+        "is not a size.",
+        f"Write a whole number and a unit, for example 2GiB; the units are {UNITS_HELP}.",
+    )
 
 
 def show(value: int) -> str:

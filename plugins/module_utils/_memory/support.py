@@ -6,7 +6,7 @@
 """What which libvirt, QEMU and architecture can do, as data.
 
 Sources: libvirt's NEWS and formatdomain, QEMU's changelogs; the numbers are the first release with the feature.
-A new feature is a row in NEEDS.
+A new feature is a row in NEEDS, a new model a row in MODELS.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from .device import DIMM, NVDIMM, SGX_EPC, VIRTIO_MEM, VIRTIO_PMEM, Wish
 from .errors import VirtmemError
 from .size import MIB
 
@@ -35,8 +36,73 @@ class Need:
     qemu: int
 
 
+# Keyed by the model, the option, or the operation that needs them.
 NEEDS: t.Mapping[str, Need] = {
-    "virtio-mem": Need(7_009_000, 5_001_000),
+    DIMM: Need(1_002_014, 2_001_000),
+    NVDIMM: Need(3_002_000, 2_006_000),
+    VIRTIO_PMEM: Need(7_001_000, 4_001_000),
+    VIRTIO_MEM: Need(7_009_000, 5_001_000),
+    SGX_EPC: Need(8_010_000, 7_000_000),
+    "access": Need(3_002_000, 2_001_000),
+    "discard": Need(4_004_000, 2_010_000),
+    "source.alignsize": Need(5_000_000, 2_012_000),
+    "source.pmem": Need(5_000_000, 3_001_000),
+    "readonly": Need(5_000_000, 3_001_000),
+    "uuid": Need(6_002_000, 5_000_000),
+    "dynamic_memslots": Need(10_001_000, 8_002_000),
+    "base of a virtio device": Need(9_004_000, 5_001_000),
+    # QEMU's commit 339a8bbd; libvirt needed nothing for it.
+    "hot-unplug of virtio-mem": Need(7_009_000, 8_001_000),
+    # libvirt 9.0 refuses to start a domain that has one; 11.3 was seen to, and the information on devices that it
+    # trips over was reworked in 9.4.
+    "boot with virtio-pmem": Need(9_004_000, 4_001_000),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """What there is to know of a model, whatever the versions.
+
+    `options` are the properties that libvirt reads for it, beside those of every model; it ignores the others
+    without a word.
+    """
+
+    options: frozenset[str]
+    required: tuple[str, ...] = ("size",)
+    takes_slot: bool = False  # a DIMM slot, and with it ACPI
+    takes_port: bool = False  # a PCI slot
+    hot_plug: bool = True
+    hot_unplug: str = ""  # "always", or the row of NEEDS; empty for never
+
+
+ALWAYS = "always"
+_EVERY_MODEL = frozenset({"model", "size", "alias", "access"})
+
+MODELS: t.Mapping[str, Model] = {
+    DIMM: Model(
+        frozenset({"node", "discard", "nodemask", "pagesize", "slot", "base"}), takes_slot=True, hot_unplug=ALWAYS
+    ),
+    NVDIMM: Model(
+        frozenset({"node", "uuid", "path", "alignsize", "pmem", "label_size", "readonly", "slot", "base"}),
+        required=("size", "path"),
+        takes_slot=True,
+    ),
+    VIRTIO_MEM: Model(
+        frozenset({"node", "discard", "nodemask", "pagesize", "block", "requested", "dynamic_memslots", "base"}),
+        required=("size", "requested"),
+        takes_port=True,
+        hot_unplug="hot-unplug of virtio-mem",
+    ),
+    VIRTIO_PMEM: Model(frozenset({"path", "base"}), required=("size", "path"), takes_port=True),
+    SGX_EPC: Model(frozenset({"node", "nodemask"}), hot_plug=False),
+}
+
+# A model of a later libvirt: it can be read, and is otherwise left alone.
+_UNKNOWN = Model(frozenset(), hot_plug=False)
+
+# How options are called where that differs from the property.
+OPTION_NAMES: t.Mapping[str, str] = {
+    name: f"source.{name}" for name in ("path", "nodemask", "pagesize", "alignsize", "pmem")
 }
 
 # libvirt before 9.5.0 counts every memory device against maxMemory's slots, later ones only DIMMs.
@@ -68,22 +134,58 @@ def smallest_block(arch: str) -> int:
     return _SMALLEST_BLOCK.get(arch, _DEFAULT_SMALLEST_BLOCK)
 
 
+def option_name(name: str) -> str:
+    """What users call a property: `source.path` for path."""
+    return OPTION_NAMES.get(name, name)
+
+
+def facts(model: str) -> Model:
+    """What there is to know of this model."""
+    return MODELS.get(model, _UNKNOWN)
+
+
+def has_option(model: str, name: str) -> bool:
+    """Whether this property means anything for this model."""
+    return name in _EVERY_MODEL or name in facts(model).options
+
+
+def has(feature: str, versions: Versions) -> bool:
+    """Whether these versions have the feature."""
+    need = NEEDS[feature]
+    return versions.libvirt >= need.libvirt and (versions.driver != "QEMU" or versions.hypervisor >= need.qemu)
+
+
+def can_unplug(model: str, versions: Versions) -> bool:
+    """Whether a running guest can be asked to give a device of this model back."""
+    feature = facts(model).hot_unplug
+    return feature == ALWAYS or (bool(feature) and has(feature, versions))
+
+
 def missing(feature: str, versions: Versions) -> VirtmemError | None:
     """Why this feature can't be had from these versions, or None."""
-    need = NEEDS[feature]
-    qemu = versions.hypervisor if versions.driver == "QEMU" else need.qemu
-    if versions.libvirt >= need.libvirt and qemu >= need.qemu:
+    if has(feature, versions):
         return None
+    need = NEEDS[feature]
+    qemu = show_version(versions.hypervisor) if versions.driver == "QEMU" else versions.driver
     return VirtmemError(
         "unsupported",
         f"{feature} needs libvirt {show_version(need.libvirt)} and QEMU {show_version(need.qemu)}; "
-        f"this host has libvirt {show_version(versions.libvirt)} and QEMU {show_version(qemu)}.",
+        f"this host has libvirt {show_version(versions.libvirt)} and QEMU {qemu}.",
         {
             "feature": feature,
             "libvirt": show_version(versions.libvirt),
             "libvirt_needed": show_version(need.libvirt),
-            "qemu": show_version(qemu),
+            "qemu": qemu,
             "qemu_needed": show_version(need.qemu),
         },
         "Update the hypervisor's packages.",
     )
+
+
+def lacking(wish: Wish, model: str, versions: Versions) -> VirtmemError | None:
+    """The first thing in a declaration that these versions don't have, or None."""
+    features = [model] if model in NEEDS else []
+    features += [option_name(name) for name in wish.given() if option_name(name) in NEEDS]
+    if wish.base is not None and model in (VIRTIO_MEM, VIRTIO_PMEM):
+        features.append("base of a virtio device")
+    return next((error for feature in features if (error := missing(feature, versions)) is not None), None)

@@ -16,7 +16,7 @@ import traceback
 import typing as t
 from dataclasses import dataclass
 
-from .device import Definition, Device, format_nodeset, parse_nodeset
+from .device import Definition, Device, Host, format_nodeset, parse_nodeset
 from .errors import VirtmemError
 from .size import KIB, UNITS, align_up
 
@@ -48,7 +48,7 @@ class Property:
 PROPERTIES = (
     Property("model", "@model"),
     Property("access", "@access"),
-    Property("discard", "@discard"),
+    Property("discard", "@discard", YES_NO),
     Property("uuid", "uuid"),
     Property("nodemask", "source/nodemask", NODESET),
     Property("pagesize", "source/pagesize", SIZE),
@@ -203,9 +203,7 @@ def _free_ports(root: Element) -> int | None:
         and not any(target.get("hotplug") == "off" for target in item.findall("target"))
     }
     used = {
-        int(address.get("bus", "0"), 0)
-        for address in root.findall("devices//address")
-        if address.get("type") == "pci"
+        int(address.get("bus", "0"), 0) for address in root.findall("devices//address") if address.get("type") == "pci"
     }
     return len(ports - used)
 
@@ -221,21 +219,52 @@ def read_definition(text: str) -> Definition:
     aliases = {item.get("name", "") for item in root.findall("devices//alias")}
     devices = tuple(_device(element, position) for position, element in enumerate(elements))
     try:
-        memory, most = root.find("memory"), root.find("maxMemory")
+        memory, most, current = root.find("memory"), root.find("maxMemory"), root.find("currentMemory")
         return Definition(
             devices=devices,
             total=0 if memory is None else _bytes(memory),
             max_memory=None if most is None else _bytes(most),
             slots=0 if most is None else int(most.get("slots", "0")),
-            cells=tuple(
-                int(cell.get("id", str(number))) for number, cell in enumerate(root.findall("cpu/numa/cell"))
-            ),
+            cells=tuple(int(cell.get("id", str(number))) for number, cell in enumerate(root.findall("cpu/numa/cell"))),
             arch=_raw(root, "os/type/@arch") or "x86_64",
             free_ports=_free_ports(root),
+            acpi=root.find("features/acpi") is not None,
+            current_memory=None if current is None else _bytes(current),
             other_aliases=frozenset(aliases - {item.alias for item in devices} - {""}),
         )
     except (KeyError, ValueError) as error:
         raise VirtmemError("invalid_xml", f"The domain's XML could not be read: {error}") from error
+
+
+def read_host(text: str, domain_capabilities: str | None = None) -> Host:
+    """The host's NUMA nodes and pages, and whether it has SGX.
+
+    Args:
+        text: the capabilities of the connection.
+        domain_capabilities: those of its domains, where SGX matters.
+
+    Raises:
+        VirtmemError: `invalid_xml`.
+    """
+    root = _parse(text)
+    sgx = None if domain_capabilities is None else _parse(domain_capabilities).find("features/sgx[@supported='yes']")
+    try:
+        return Host(
+            sgx=None if domain_capabilities is None else sgx is not None,
+            pages={
+                int(cell.get("id", "0")): {
+                    _page_size(pages): int((pages.text or "0").strip() or 0) for pages in cell.findall("pages")
+                }
+                for cell in root.findall("host/topology/cells/cell")
+            },
+            page_sizes=frozenset(_page_size(pages) for pages in root.findall("host/cpu/pages")),
+        )
+    except (KeyError, ValueError) as error:
+        raise VirtmemError("invalid_xml", f"The host's capabilities could not be read: {error}") from error
+
+
+def _page_size(pages: Element) -> int:
+    return int(pages.get("size", "0")) * UNITS[pages.get("unit", "KiB").lower()]
 
 
 # --- writing
@@ -339,6 +368,11 @@ def _canonical(element: Element) -> str:
     return etree.tostring(_parse(_text(element)), method="c14n").decode()
 
 
+def same_element(text: str, other: str) -> bool:
+    """Whether two elements say the same, what this collection does not know included."""
+    return _canonical(_parse(text)) == _canonical(_parse(other))
+
+
 def _unchanged(root: Element, before: Device) -> Element:
     """The element of a device that was read earlier, if it is still as it was then.
 
@@ -356,15 +390,6 @@ def _unchanged(root: Element, before: Device) -> Element:
         )
     # Two devices may be alike to the letter; the one at the place where it was read is as good as the other.
     return elements[before.position if before.position in same else same[0]]
-
-
-def check_unchanged(domain: str, before: Device) -> None:
-    """Makes sure that a device still stands in the domain's XML as it was read.
-
-    Raises:
-        VirtmemError: `changed_meanwhile`.
-    """
-    _unchanged(_parse(domain), before)
 
 
 def replace_device(domain: str, before: Device, after: str) -> str:

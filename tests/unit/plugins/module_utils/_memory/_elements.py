@@ -64,6 +64,10 @@ def _nodeset(nodes: t.Sequence[int]) -> str:
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
 
 
+def _yes_no(value: bool | None) -> str | None:
+    return None if value is None else "yes" if value else "no"
+
+
 def _line(tag: str, values: Values, name: str) -> list[str]:
     value = values.get(name)
     if value is None:
@@ -114,8 +118,7 @@ def written(values: Values, actual: str = "current", extras: t.Mapping[str, t.Se
     if not dimm and values.get("base") is not None:
         target.append(f"<address base='{values['base']:#x}'/>")
     target += more.get("target", ())
-    slots = values.get("dynamic_memslots")
-    memslots = {"dynamicMemslots": None if slots is None else "yes" if slots else "no"}
+    memslots = {"dynamicMemslots": _yes_no(values.get("dynamic_memslots"))}
     lines = [
         *_line("uuid", values, "uuid"),
         *_block("source", "source", source),
@@ -130,7 +133,13 @@ def written(values: Values, actual: str = "current", extras: t.Mapping[str, t.Se
         lines.append(values["address"])
     lines += more.get("memory", ())
     unknown = {"future": more.get("attribute", [None])[0]}
-    head = _attributes({**{name: values.get(name) for name in ("model", "access", "discard")}, **unknown})
+    head = _attributes(
+        {
+            **{name: values.get(name) for name in ("model", "access")},
+            "discard": _yes_no(values.get("discard")),
+            **unknown,
+        }
+    )
     return "\n".join([f"<memory{head}>", *(f"  {line}" for line in lines), "</memory>"])
 
 
@@ -191,7 +200,7 @@ _uuids = st.uuids().map(str)
 # Each property that libvirt prints of some model, without what only it sets.
 _KINDS: dict[str, st.SearchStrategy[t.Any]] = {
     "access": st.sampled_from(["shared", "private"]),
-    "discard": st.sampled_from(["yes", "no"]),
+    "discard": st.booleans(),
     "uuid": _uuids,
     "nodemask": _nodemasks,
     "pagesize": _sizes,

@@ -31,6 +31,11 @@ def running(current: int = 0, requested: int = 2 * GIB, **values: t.Any) -> Doma
     return helpers.domain(live=helpers.definition(device), **values)
 
 
+def having(current: int) -> Device:
+    """The usual device at this actual size."""
+    return helpers.virtio_mem(current=current)
+
+
 # --- the goal
 
 
@@ -58,17 +63,26 @@ def test_the_distance_counts_from_the_bound_that_is_missed(
 @given(low=SIZES, more=SIZES, current=SIZES)
 def test_a_goal_is_reached_exactly_between_its_bounds(low: int, more: int, current: int) -> None:
     wanted = goal(low, low + more)
-    assert wanted.reached(current, EXACT) is (low <= current <= low + more)
+    assert wanted.reached(having(current), EXACT) is (low <= current <= low + more)
 
 
 @given(target=SIZES, current=SIZES, tolerance=st.integers(0, 2 * GIB))
 def test_the_tolerance_counts_on_both_sides(target: int, current: int, tolerance: int) -> None:
-    assert goal(target, target).reached(current, Tolerance(bytes=tolerance)) is (abs(target - current) <= tolerance)
+    assert goal(target, target).reached(having(current), Tolerance(bytes=tolerance)) is (
+        abs(target - current) <= tolerance
+    )
 
 
 @pytest.mark.parametrize(("current", "reached"), [(95, True), (94, False), (105, True), (106, False)])
 def test_a_percentage_is_one_of_the_target(current: int, reached: bool) -> None:
-    assert goal(100 * MIB, 100 * MIB).reached(current * MIB, Tolerance(percent=5)) is reached
+    assert goal(100 * MIB, 100 * MIB).reached(having(current * MIB), Tolerance(percent=5)) is reached
+
+
+def test_a_device_that_is_not_there_has_no_size_and_may_be_what_is_wanted() -> None:
+    assert not goal().reached(None, EXACT)
+    gone = Goal(Wish(alias="ua-vm0"), None, None, 0, gone=True)
+    assert gone.reached(None, EXACT)
+    assert not gone.reached(having(0), Tolerance(percent=100))
 
 
 def test_the_target_is_the_bound_that_was_declared() -> None:
@@ -117,6 +131,13 @@ def test_the_last_movement_is_the_last_change_that_was_seen(observations: list[t
 # --- the outcome
 
 
+def test_what_is_to_be_absent_has_converged_when_it_is_gone() -> None:
+    absent = Wish(alias="ua-vm0", state="absent")
+    assert progress.outcome(None, None, absent, EXACT) == (True, 0)
+    assert progress.outcome(having(GIB), None, absent, EXACT) == (False, GIB)
+    assert progress.outcome(helpers.dimm(), None, absent, EXACT) == (False, helpers.dimm().size)
+
+
 @pytest.mark.parametrize(
     ("device", "wanted", "declared", "expected"),
     [
@@ -134,12 +155,12 @@ def test_the_last_movement_is_the_last_change_that_was_seen(observations: list[t
 def test_the_outcome_tells_what_lies_between(
     device: Device | None, wanted: Goal | None, declared: int, expected: tuple[bool, int]
 ) -> None:
-    assert progress.outcome(device, wanted, declared, EXACT) == expected
+    assert progress.outcome(device, wanted, Wish(requested=declared), EXACT) == expected
 
 
 def test_within_the_tolerance_it_converged_and_the_shortfall_is_told() -> None:
     device = helpers.virtio_mem(requested=2 * GIB, current=2 * GIB - MIB)
-    assert progress.outcome(device, goal(), 2 * GIB, Tolerance(bytes=MIB)) == (True, MIB)
+    assert progress.outcome(device, goal(), Wish(requested=2 * GIB), Tolerance(bytes=MIB)) == (True, MIB)
 
 
 # --- pointless

@@ -269,8 +269,8 @@ def test_a_device_belongs_to_a_cell_that_exists(
 
 def test_a_device_that_moves_must_find_its_cell() -> None:
     definition = helpers.definition(cells=(0, 1))
-    assert rules.cell(definition, 1, OLD, CONFIG) is None
-    refused(rules.cell(definition, 2, OLD, CONFIG), "no_numa_node", value=2, cells=[0, 1])
+    assert rules.cell(definition, "virtio-mem", 1, OLD, CONFIG) is None
+    refused(rules.cell(definition, "virtio-mem", 2, OLD, CONFIG), "no_numa_node", value=2, cells=[0, 1])
 
 
 @pytest.mark.parametrize(

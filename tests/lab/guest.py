@@ -206,8 +206,9 @@ def _image_for_the_user(lab: Lab) -> image.Image:
     copies = image.Image(lab.images / f"{name}.vmlinuz", lab.images / f"{name}.initramfs")
     for source, copy in ((built.kernel, copies.kernel), (built.initramfs, copies.initramfs)):
         if not copy.exists():
-            shutil.copyfile(source, copy.with_suffix(".new"))
-            copy.with_suffix(".new").replace(copy)
+            new = copy.with_suffix(f".{os.getpid()}")  # guests may be created at the same time
+            shutil.copyfile(source, new)
+            new.replace(copy)
     return copies
 
 

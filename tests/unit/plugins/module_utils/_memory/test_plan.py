@@ -1,0 +1,212 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plans: what is planned brings the domain to the declaration, and a second plan does nothing."""
+
+from __future__ import annotations
+
+import itertools
+import typing as t
+
+import pytest
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
+    CONFIG,
+    LIVE,
+    Definition,
+    Device,
+    Domain,
+    Wish,
+)
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
+from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
+from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils._memory._elements import facts
+from hypothesis import given
+from hypothesis import strategies as st
+
+# --- any domain, any wish: few values, so that they meet, and mostly such as can be had
+
+
+@st.composite
+def devices(draw: st.DrawFn, alias: str | None, live: bool) -> Device:
+    """A virtio-mem device as a domain may have it."""
+    size = draw(st.sampled_from([2 * GIB, 4 * GIB]))
+    requested = draw(st.sampled_from([0, GIB, 2 * GIB]))
+    return helpers.virtio_mem(
+        alias=alias,
+        size=size,
+        requested=requested,
+        block=draw(st.sampled_from([2 * MIB, 4 * MIB])),
+        node=draw(st.sampled_from([0, 1])),
+        current=draw(st.sampled_from([0, requested])) if live else None,
+    )
+
+
+@st.composite
+def definitions(draw: st.DrawFn, live: bool) -> Definition:
+    """One scope with some devices, with and without user aliases."""
+    aliases = draw(st.lists(st.sampled_from(["ua-a", "ua-b", None]), max_size=2, unique=True))
+    found = [draw(devices(alias or ("virtiomem0" if live else None), live)) for alias in aliases]
+    return helpers.definition(
+        *found,
+        cells=draw(st.sampled_from([(0, 1), (0, 1), (0,)])),
+        max_memory=draw(st.sampled_from([64 * GIB] * 6 + [8 * GIB, None])),
+        free_ports=draw(st.sampled_from([1, 1, None, 0])),
+    )
+
+
+@st.composite
+def domains(draw: st.DrawFn) -> Domain:
+    """A running persistent, a stopped, or a transient domain."""
+    live, config = draw(st.sampled_from([(True, True), (True, True), (True, False), (False, True)]))
+    return helpers.domain(
+        draw(definitions(live=True)) if live else None, draw(definitions(live=False)) if config else None
+    )
+
+
+_WISHES = {
+    "alias": st.sampled_from(["ua-a", "ua-a", "ua-b", None]),
+    "model": st.just("virtio-mem"),
+    "size": st.sampled_from([4 * GIB, 8 * GIB, 2 * GIB, None]),
+    "requested": st.sampled_from([GIB, 0, 2 * GIB, 3 * GIB, None]),
+    "block": st.sampled_from([None, 2 * MIB, 4 * MIB]),
+    "node": st.sampled_from([0, 1, None]),
+    "scope": st.sampled_from(["auto"] * 5 + ["live", "config", "both"]),
+    "resize": st.sampled_from(["any", "any", "grow", "shrink", "never"]),
+}
+WISHES = st.builds(Wish, **_WISHES)
+VERSIONS = st.sampled_from([helpers.BOOKWORM, helpers.TRIXIE])
+
+
+def plan_or_error(domain: Domain, wish: Wish, versions: t.Any) -> t.Any:
+    """The plan, or None where the wish is refused (by one of the codes)."""
+    try:
+        return helpers.planned(domain, wish, versions)
+    except VirtmemError as error:
+        if error.error_code not in ERROR_CODES or not error.hint:
+            raise
+        return None
+
+
+def given_of(device: Device, wish: Wish) -> dict[str, t.Any]:
+    """What the device has of the properties that the wish gives."""
+    return {name: getattr(device, name) for name in wish.given()}
+
+
+@given(domain=domains(), wish=WISHES, versions=VERSIONS)
+def test_a_second_plan_does_nothing(domain: Domain, wish: Wish, versions: t.Any) -> None:
+    plan = plan_or_error(domain, wish, versions)
+    if plan is None:
+        return
+    again = helpers.planned(helpers.applied(domain, plan), wish, versions)
+    assert again.steps == ()
+    assert not again.changed
+    # What waits for a restart waits on, and is told again.
+    assert bool(again.restart_reasons) == bool(plan.restart_reasons)
+
+
+@given(domain=domains(), wish=WISHES, versions=VERSIONS)
+def test_the_configuration_reaches_the_declaration_or_the_task_fails(
+    domain: Domain, wish: Wish, versions: t.Any
+) -> None:
+    plan = plan_or_error(domain, wish, versions)
+    if plan is None or domain.config is None or wish.scope == "live":
+        return
+    after = plan.after[CONFIG]
+    assert after is not None
+    expected = wish.given()
+    before = plan.before[CONFIG]
+    if before is not None and wish.requested is not None:
+        grows = wish.requested > (before.requested or 0)
+        if wish.resize in ("never", "shrink" if grows else "grow"):
+            expected["requested"] = before.requested
+    assert given_of(after, wish) == expected
+
+
+@given(domain=domains(), wish=WISHES, versions=VERSIONS)
+def test_what_is_shown_is_what_comes(domain: Domain, wish: Wish, versions: t.Any) -> None:
+    plan = plan_or_error(domain, wish, versions)
+    if plan is None:
+        return
+    then = helpers.applied(domain, plan)
+    again = helpers.planned(then, wish, versions)
+    for scope in (LIVE, CONFIG):
+        expected, found = plan.after[scope], again.before[scope]
+        assert (expected is None) is (found is None)
+        if expected is not None and found is not None and (expected.alias or scope == CONFIG):
+            assert found == expected
+
+
+@given(domain=domains(), wish=WISHES, versions=VERSIONS)
+def test_a_running_device_only_gets_another_request(domain: Domain, wish: Wish, versions: t.Any) -> None:
+    plan = plan_or_error(domain, wish, versions)
+    for step in plan.steps if plan else ():
+        if step.scope == LIVE and step.before is not None:
+            assert step.op == "update"
+            assert [fact for fact in facts(step.xml) if "requested" not in fact[0]] == [
+                fact for fact in facts(step.before.xml) if "requested" not in fact[0]
+            ]
+
+
+@given(domain=domains(), wish=WISHES, versions=VERSIONS)
+def test_each_scope_has_at_most_one_step_and_the_guest_comes_first(domain: Domain, wish: Wish, versions: t.Any) -> None:
+    plan = plan_or_error(domain, wish, versions)
+    scopes = [step.scope for step in plan.steps] if plan else []
+    assert scopes in ([], [LIVE], [CONFIG], [LIVE, CONFIG])
+    assert wish.scope in ("auto", "both") or set(scopes) <= {wish.scope}
+
+
+@given(domain=domains(), data=st.data(), versions=VERSIONS)
+def test_declaring_what_is_there_does_nothing(domain: Domain, data: st.DataObject, versions: t.Any) -> None:
+    scope = data.draw(st.sampled_from(domain.scopes()))
+    definition = t.cast("Definition", domain.scope(scope))
+    named = [device for device in definition.devices if device.user_alias]
+    if not named:
+        return
+    device = data.draw(st.sampled_from(named))
+    names = data.draw(st.sets(st.sampled_from(["model", "size", "requested", "block", "node"])))
+    wish = Wish(alias=device.alias, scope=scope, **{name: getattr(device, name) for name in names})
+    plan = helpers.planned(domain, wish, versions)
+    assert plan.steps == ()
+    assert plan.restart_reasons == ()
+    assert plan.diff()["before"] == plan.diff()["after"]
+
+
+@pytest.mark.parametrize(("scope", "resize"), itertools.product(["auto", "live"], ["any", "grow", "shrink", "never"]))
+@pytest.mark.parametrize("wanted", [0, GIB, 2 * GIB])
+def test_a_request_moves_in_the_directions_that_are_allowed(scope: str, resize: str, wanted: int) -> None:
+    definition = helpers.definition(helpers.virtio_mem(current=GIB))
+    domain = helpers.domain(definition, helpers.definition(helpers.virtio_mem()))
+    plan = helpers.planned(domain, Wish(alias="ua-vm0", requested=wanted, scope=scope, resize=resize))
+    moves = (wanted > GIB and resize in ("any", "grow")) or (wanted < GIB and resize in ("any", "shrink"))
+    assert [step.scope for step in plan.steps] == ([LIVE, CONFIG][: 2 if scope == "auto" else 1] if moves else [])
+    for step in plan.steps:
+        assert xml.read_device(step.xml).requested == wanted
+
+
+def test_what_a_running_guest_cannot_be_given_is_staged_or_refused() -> None:
+    def domain() -> Domain:
+        return helpers.domain(
+            helpers.definition(helpers.virtio_mem(current=GIB)), helpers.definition(helpers.virtio_mem())
+        )
+
+    staged = helpers.planned(domain(), Wish(alias="ua-vm0", size=8 * GIB))
+    assert [(step.op, step.scope) for step in staged.steps] == [("redefine", CONFIG)]
+    assert len(staged.restart_reasons) == 1
+    for word in ("size", "ua-vm0", "4GiB", "8GiB"):
+        assert word in staged.restart_reasons[0]
+    for scope in ("live", "both"):
+        with pytest.raises(VirtmemError) as caught:
+            helpers.planned(domain(), Wish(alias="ua-vm0", size=8 * GIB, scope=scope))
+        assert caught.value.error_code == "needs_restart"
+    with pytest.raises(VirtmemError) as caught:
+        helpers.planned(helpers.domain(domain().live), Wish(alias="ua-vm0", size=8 * GIB))
+    assert caught.value.error_code == "needs_restart"
+
+
+def test_an_old_hypervisor_is_told_from_a_new_one() -> None:
+    old = helpers.Versions(libvirt=7_008_000, hypervisor=6_000_000)
+    with pytest.raises(VirtmemError) as caught:
+        helpers.planned(helpers.domain(config=helpers.definition()), Wish(alias="ua-a", model="virtio-mem"), old)
+    assert caught.value.error_code == "unsupported"

@@ -156,7 +156,9 @@ def _boot(wanted: Wanted, boot: image.Image | None) -> str:
     if boot is None:
         return ""
     words = "console=ttyS0 quiet panic=1 mitigations=off nokaslr random.trust_cpu=on tsc=nowatchdog"
-    line = escape(f"{words} lab.kind={wanted.kind} {wanted.append}".rstrip())
+    # Movable memory can be taken back. On the command line it counts for the devices of the start too.
+    policy = "online_kernel" if wanted.kind in ("pinned", "unmovable") else "online_movable"
+    line = escape(f"{words} memhp_default_state={policy} lab.kind={wanted.kind} {wanted.append}".rstrip())
     return f"<kernel>{boot.kernel}</kernel><initrd>{boot.initramfs}</initrd><cmdline>{line}</cmdline>"
 
 

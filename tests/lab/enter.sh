@@ -7,7 +7,8 @@
 #   enter.sh FOLDER ROOT COMMAND...
 #
 # FOLDER is the lab's. ROOT is another release's root, in which the command then runs, or empty for the machine's own.
-# All mounts vanish with the last process in the namespace; nothing outside ever sees them.
+# All mounts vanish with the last process in the namespace; nothing outside ever sees them. They are moved without a
+# note in mount's own files (-n), which a normal user in a user namespace can't write.
 
 set -eu
 folder=$1 root=$2
@@ -28,7 +29,7 @@ mount --bind /dev/pts "$dev/pts"
 mount -t tmpfs -o mode=1777 shm "$dev/shm"
 
 if [ -z "$root" ]; then
-    mount --move "$dev" /dev
+    mount -n --move "$dev" /dev
     exec "$@"
 fi
 
@@ -54,5 +55,5 @@ mount --rbind /sys "$new/sys"
 # At the same path inside, so that the socket, the consoles and the images are where everybody says they are.
 mkdir -p "$new$folder"
 mount --bind "$folder" "$new$folder"
-mount --move "$dev" "$new/dev"
+mount -n --move "$dev" "$new/dev"
 exec chroot "$new" "$@"

@@ -3,7 +3,7 @@
 
 """Another Debian release's root, so that the lab can run that release's libvirt and QEMU.
 
-Built once by debootstrap and kept in the checkout's cache, under a name that changes with this file.
+Built once by debootstrap and kept in the checkout's cache, under a name that changes with what goes in.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def build(release: str) -> Path:
     Raises:
         archive.ArchiveError: it can't be built.
     """
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:10]
+    recipe = hashlib.sha256(repr((PACKAGES, CHAFF, INSTALL)).encode()).hexdigest()[:10]
     target = archive.CACHE / f"{release}-{recipe}"
     if target.is_dir():
         return target

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the unit tests build their cases from: devices, definitions, domains, and the way to a plan.
+"""What the unit tests build their cases from: devices, definitions, domains.
 
-A change of the core's constructors or of the way to a plan ends here, not in every test.
+A change of the core's constructors ends here, not in every test.
 """
 
 from __future__ import annotations
@@ -12,14 +12,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
-    LIVE,
-    Definition,
-    Device,
-    Domain,
-    Wish,
-)
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan import ATTACH, Plan, Step, plan_device
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Definition, Device, Domain
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 
@@ -78,36 +71,3 @@ def domain(live: Definition | None = None, config: Definition | None = None, **v
         "persistent": config is not None,
     }
     return Domain(live=live, config=config, **{**usual, **values})
-
-
-# --- plans
-
-
-def planned(observed: Domain, wish: Wish, versions: Versions = BOOKWORM) -> Plan:
-    """The plan for one wished device."""
-    return plan_device(observed, wish, versions)
-
-
-def applied(observed: Domain, plan: Plan) -> Domain:
-    """The domain as libvirt would leave it after every step; the guest itself has not moved yet."""
-    for step in plan.steps:
-        was = observed.scope(step.scope)
-        if was is not None:
-            observed = replace(observed, **{step.scope: _after(was, step)})
-    return observed
-
-
-def _after(was: Definition, step: Step) -> Definition:
-    device = xml.read_device(step.xml)
-    devices = list(was.devices)
-    if step.op == ATTACH:
-        if step.scope == LIVE:
-            # libvirt names a device that has no name, and a new one is empty.
-            device = replace(device, current=0, alias=device.alias or f"virtiomem{len(devices)}")
-        devices.append(device)
-    else:
-        before = next(item for item in devices if step.before is not None and item.position == step.before.position)
-        devices[before.position] = replace(device, current=before.current)
-    grown = sum(item.size for item in devices) - sum(item.size for item in was.devices)
-    placed = tuple(replace(item, position=position) for position, item in enumerate(devices))
-    return replace(was, devices=placed, total=was.total + grown)

@@ -1,0 +1,187 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Between Ansible and the rest: options are as documented, bad ones have their code, and keys stay the same."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+
+pytest.importorskip("ansible.module_utils.basic")
+
+from ansible_collections.virtmem.libvirt.plugins.doc_fragments import _connection, _device, _wait
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _module
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
+from ansible_collections.virtmem.libvirt.plugins.modules import memory_device
+from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
+
+FAMILIES = [
+    (_module.CONNECTION_OPTIONS, _connection),
+    (_module.DEVICE_OPTIONS, _device),
+    (_module.WAIT_OPTIONS, _wait),
+]
+
+DEFAULTS: dict[str, t.Any] = {
+    **{name: option.get("default") for options, _fragment in FAMILIES for name, option in options.items()},
+    "domain": "web1",
+}
+
+
+def options_of(documentation: str) -> t.Any:
+    """The options of a documentation."""
+    yaml = pytest.importorskip("yaml")
+    return yaml.safe_load(documentation)["options"]
+
+
+def same(spec: t.Mapping[str, t.Any], documented: t.Mapping[str, t.Any]) -> None:
+    """Checks that an argument spec and its documentation say the same, at every depth."""
+    assert set(spec) == set(documented)
+    for name, option in spec.items():
+        says = documented[name]
+        assert option.get("type", "str") == says.get("type", "str"), name
+        assert option.get("choices") == says.get("choices"), name
+        assert option.get("default") == says.get("default"), name
+        assert option.get("required", False) == says.get("required", False), name
+        assert option.get("elements") == says.get("elements"), name
+        assert says["description"], name
+        same(option.get("options", {}), says.get("suboptions", {}))
+
+
+@pytest.mark.parametrize(("spec", "fragment"), FAMILIES)
+def test_the_options_are_those_of_the_documentation(spec: dict[str, t.Any], fragment: t.Any) -> None:
+    same(spec, options_of(fragment.ModuleDocFragment.DOCUMENTATION))
+
+
+def test_the_module_has_no_options_but_those() -> None:
+    families = {name for spec, _fragment in FAMILIES for name in spec}
+    assert not families & set(options_of(memory_device.DOCUMENTATION))
+
+
+@pytest.mark.parametrize(
+    ("options", "error_code", "option"),
+    [
+        ({"alias": "a.b"}, "invalid_alias", "alias"),
+        ({"size": "1024"}, "invalid_quantity", "size"),
+        ({"requested": "-1GiB"}, "invalid_quantity", "requested"),
+        ({"block": "2XiB"}, "invalid_quantity", "block"),
+        ({"node": -1}, "invalid_option", "node"),
+        ({"source": {"pagesize": "big"}}, "invalid_quantity", "source.pagesize"),
+        ({"source": {"nodemask": "a-b"}}, "invalid_option", "source.nodemask"),
+        ({"wait_timeout": -1}, "invalid_option", "wait_timeout"),
+        ({"wait_sleep": 0}, "invalid_option", "wait_sleep"),
+        ({"wait_tolerance": "101%"}, "invalid_quantity", "wait_tolerance"),
+    ],
+)
+def test_a_bad_option_has_its_code(options: dict[str, t.Any], error_code: str, option: str) -> None:
+    params = {**DEFAULTS, **options}
+    with pytest.raises(VirtmemError) as caught:
+        (_module.patience_from if option.startswith("wait") else _module.wish_from)(params)
+    assert caught.value.error_code == error_code
+    assert caught.value.details["option"] == option
+    assert caught.value.msg.startswith(f"{option}: ")
+    assert caught.value.hint
+
+
+def test_the_options_become_a_wish() -> None:
+    wish = _module.wish_from(
+        {
+            **DEFAULTS,
+            "alias": "vm0",
+            "model": "virtio-mem",
+            "size": "4GiB",
+            "requested": "0",
+            "block": "2 MiB",
+            "node": 0,
+            "source": {"nodemask": "0-1,3", "pagesize": "2MiB"},
+            "scope": "config",
+            "resize": "grow",
+        }
+    )
+    assert wish.given() == {
+        "alias": "ua-vm0",
+        "model": "virtio-mem",
+        "size": 4 * GIB,
+        "requested": 0,
+        "block": 2 * MIB,
+        "node": 0,
+        "nodemask": (0, 1, 3),
+        "pagesize": 2 * MIB,
+    }
+    assert (wish.scope, wish.resize) == ("config", "grow")
+
+
+def test_what_is_not_given_is_not_wished() -> None:
+    assert _module.wish_from({**DEFAULTS, "source": {"nodemask": None, "pagesize": None}}).given() == {}
+
+
+# --- the module as a whole, as far as it comes without a hypervisor
+
+
+def run(capsys: pytest.CaptureFixture[str], **options: t.Any) -> dict[str, t.Any]:
+    """The answer of the module to these options."""
+    testing = pytest.importorskip("ansible.module_utils.testing")
+    arguments = {"domain": "web1", "alias": "vm0", "uri": "test:///default", **options}
+    with testing.patch_module_args(arguments), pytest.raises(SystemExit):
+        memory_device.main()
+    answer: dict[str, t.Any] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+ALWAYS = {"changed", "domain", "device", "steps", "restart_required", "restart_reasons", "duration"}
+ON_FAILURE = {"failed", "msg", "error_code", "details", "hint"}
+BY_ANSIBLE = {"invocation", "warnings", "deprecations", "exception"}
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize(
+    ("options", "error_code"),
+    [
+        ({"requested": "1024"}, "invalid_quantity"),
+        ({"domain": "there is no such domain"}, "domain_not_found"),
+        ({"uri": "nowhere:///"}, "connection_failed"),
+    ],
+)
+def test_a_failure_has_every_key(
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, t.Any],
+    error_code: str,
+    check_mode: bool,
+) -> None:
+    pytest.importorskip("libvirt")
+    answer = run(capsys, **options, _ansible_check_mode=check_mode)
+    assert answer["error_code"] == error_code
+    assert set(answer) - BY_ANSIBLE == ALWAYS | ON_FAILURE
+    assert answer["changed"] is False
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_success_has_every_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], check_mode: bool
+) -> None:
+    """The test driver's own domain, with a plan that is empty: nothing to do is the one thing that driver can do."""
+    pytest.importorskip("libvirt")
+    device = helpers.virtio_mem(requested=0, current=0)
+    definition = helpers.definition(device)
+    monkeypatch.setattr(_module._converge, "observe", lambda *_: helpers.domain(definition, definition))
+    answer = run(capsys, domain="test", requested="0", _ansible_check_mode=check_mode, _ansible_diff=True)
+    assert set(answer) - BY_ANSIBLE == ALWAYS | {"diff"}
+    assert answer["changed"] is False
+    assert answer["device"]["converged"] is True
+    assert answer["diff"]["before"] == answer["diff"]["after"]
+
+
+@pytest.mark.parametrize(("library", "name"), [("_libvirt", "LIBVIRT_IMPORT_ERROR"), ("xml", "LXML_IMPORT_ERROR")])
+def test_a_library_that_is_missing_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], library: str, name: str
+) -> None:
+    monkeypatch.setattr(_module._libvirt, "LIBVIRT_IMPORT_ERROR", None)
+    monkeypatch.setattr(getattr(_module, library), name, "Traceback")
+    answer = run(capsys)
+    assert answer["error_code"] == "missing_dependency"
+    assert answer["details"]["package"] in ("python3-libvirt", "python3-lxml")
+    assert answer["details"]["package"] in answer["hint"]
+    assert set(answer) - BY_ANSIBLE == ALWAYS | ON_FAILURE

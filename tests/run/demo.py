@@ -54,7 +54,7 @@ def _play(shop: Workshop, lab: labs.Lab) -> int:
         "demo_guest_without_driver": WITHOUT_DRIVER,
         "demo_memtotal_command": [str(lab.command), "memtotal"],
     }
-    command = [venv / "bin" / "ansible-playbook", "virtmem.libvirt.demo", "--extra-vars", json.dumps(variables)]
+    command = [str(venv / "bin" / "ansible-playbook"), "virtmem.libvirt.demo", "--extra-vars", json.dumps(variables)]
     return subprocess.run(command, cwd=COLLECTION, env=env, stdin=subprocess.DEVNULL, check=False).returncode
 
 

@@ -98,21 +98,20 @@ def lint(shop: Workshop, tally: Tally) -> None:
     env = shop.environment(venv)
     check = functools.partial(tally.check, cwd=COLLECTION, env=env)
     check("ruff", ["ruff", "check", "--quiet", "--output-format", "concise", "."])
-    check(
-        "mypy, the plugins",
-        ["mypy", "--config-file", COLLECTION / "pyproject.toml", "ansible_collections/virtmem/libvirt/plugins"],
-        cwd=TREE,
-    )
-    for folder in ("tests/lab", "tests/run", "tests/docs"):
-        check(f"mypy, {folder}", ["mypy", "--python-version", "3.10", folder], env={**env, "MYPYPATH": folder})
+    mypy: Command = ["mypy", "--config-file", COLLECTION / "pyproject.toml"]
+    here = "ansible_collections/virtmem/libvirt"
+    check("mypy, the plugins", [*mypy, f"{here}/plugins"], cwd=TREE)
+    tests: Command = [f"{here}/tests/docs", f"{here}/tests/unit"]
+    check("mypy, the tests", [*mypy, "--python-version", "3.10", *tests], cwd=TREE)
+    for folder in ("tests/lab", "tests/run"):
+        check(f"mypy, {folder}", [*mypy, "--python-version", "3.10", folder], env={**env, "MYPYPATH": folder})
     check("yamllint", ["yamllint", "--strict", "."])
-    # The targets hand variables to each other, and name their tasks after what they test.
-    tests_only = "name[template],var-naming[no-role-prefix]"
-    check("ansible-lint, every rule", ["ansible-lint", "--strict", "--nocolor", "-qf", "pep8", "-x", tests_only])
-    check(
-        "ansible-lint, production profile",
-        ["ansible-lint", "--profile", "production", "--nocolor", "-qf", "pep8", "--exclude", "tests"],
-    )
+    lint_ansible: Command = ["ansible-lint", "--nocolor", "-qf", "pep8"]
+    check("ansible-lint, every rule", [*lint_ansible, "--strict", "--exclude", "tests"])
+    check("ansible-lint, production profile", [*lint_ansible, "--profile", "production", "--exclude", "tests"])
+    # The targets hand variables to each other, name their tasks after what they test, and make up the arguments.
+    tests_only = "name[template],var-naming[no-role-prefix],args[module]"
+    check("ansible-lint, the targets", [*lint_ansible, "--strict", "-x", tests_only, "tests/integration/targets"])
     docs = ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self", "."]
     check("antsibull-docs", docs)
     check("antsibull-changelog", ["antsibull-changelog", "lint"])

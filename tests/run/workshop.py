@@ -267,9 +267,9 @@ class Workshop:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
         self._remove_others(names)
-        if not (COLLECTION / ".git").is_dir():
-            # The tools ask git for the files, and would else be told that the whole of .cache is ignored.
-            subprocess.run(["git", "init", "--quiet", "--template=", str(COLLECTION)], check=True)
+        # The tools ask git for the files, and would else be told that the whole of .cache is ignored.
+        for git in (["git", "init", "--quiet", "--template="], ["git", "add", "--all"]):
+            subprocess.run(git, cwd=COLLECTION, check=True)
         return COLLECTION
 
     @staticmethod

@@ -155,7 +155,7 @@ def _bus_address(element: Element) -> str | None:
     """The bus address as people write it; a DIMM's is its slot and base instead."""
     address = element.find("address")
     kind = address.get("type") if address is not None else None
-    if address is None or kind in (None, "none", "dimm"):
+    if address is None or kind is None or kind in ("none", "dimm"):
         return None
     if kind == "pci":
         parts = {name: int(address.get(name, "0"), 0) for name in ("domain", "bus", "slot", "function")}

@@ -247,6 +247,10 @@ def up(lab: Lab) -> None:
         useradd = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(lab.folder)]
         subprocess.run([*useradd, "--shell", "/usr/sbin/nologin", lab.user], check=True, capture_output=True)
     _make_folders(lab)
+    _start(lab)
+
+
+def _start(lab: Lab) -> None:
     with lab.log.open("ab") as log:
         daemon = subprocess.Popen(
             _command(lab),
@@ -257,12 +261,29 @@ def up(lab: Lab) -> None:
             stderr=log,
             start_new_session=True,
         )
+    # All that stands in front of the daemon becomes it in the end, so this is its number too.
     lab.pid_file.write_text(str(daemon.pid))
     deadline = time.monotonic() + 30
     while not is_up(lab):
         if daemon.poll() is not None or time.monotonic() > deadline:
             raise LabError(f"libvirtd did not start; its last words:\n{_tail(lab.log)}")
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def stopped(lab: Lab) -> t.Iterator[None]:
+    """Ends the daemon meanwhile; the guests go on, and the daemon finds them again.
+
+    Raises:
+        LabError: the lab is not up, or does not start again.
+    """
+    connect(lab).close()
+    process = int(lab.pid_file.read_text())
+    os.kill(process, signal.SIGTERM)
+    while process in _processes(lab):
+        time.sleep(0.05)
+    yield
+    _start(lab)
 
 
 def _tail(path: Path, lines: int = 15) -> str:

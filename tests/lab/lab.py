@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import sys
+import time
 import typing as t
 from pathlib import Path
 from xml.etree import ElementTree
@@ -27,6 +28,7 @@ import archive
 import daemon
 import guest
 import release
+import sgx
 
 # What other tools exit with where a test can't run here and is to be skipped.
 SKIP = 77
@@ -48,6 +50,15 @@ def down(lab: daemon.Lab, args: argparse.Namespace) -> None:
     daemon.down(lab)
     if args.cache:
         archive.forget(args.release or "guest")
+
+
+def restart(lab: daemon.Lab, args: argparse.Namespace) -> None:
+    with daemon.stopped(lab):
+        time.sleep(args.after)
+
+
+def pretend_sgx(lab: daemon.Lab, _args: argparse.Namespace) -> None:
+    sgx.pretend(lab)
 
 
 def uri(lab: daemon.Lab, _args: argparse.Namespace) -> None:
@@ -201,6 +212,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="forget what was built for it too: the guests' image, or the release's root",
     )
+    again = command("restart", restart, "end the daemon, but not the guests, and start it again")
+    again.add_argument("--after", type=float, default=0, metavar="SECONDS", help="so long after it has ended (0)")
+    command("sgx", pretend_sgx, "let definitions have sgx-epc devices, though no guest can be started with one")
     command("uri", uri, "print the lab's URI")
     command("list", names, "list the guests")
     command("log", log, "print the daemon's last words")

@@ -13,7 +13,8 @@ import pytest
 pytest.importorskip("ansible.module_utils.basic")
 
 from ansible_collections.virtmem.libvirt.plugins.doc_fragments import _connection, _device, _wait
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _module
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt, _module
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.modules import memory_device
@@ -166,7 +167,7 @@ def test_a_success_has_every_key(
     pytest.importorskip("libvirt")
     device = helpers.virtio_mem(requested=0, current=0)
     definition = helpers.definition(device)
-    monkeypatch.setattr(_module._converge, "observe", lambda *_: helpers.domain(definition, definition))
+    monkeypatch.setattr(_converge, "observe", lambda *_: helpers.domain(definition, definition))
     answer = run(capsys, domain="test", requested="0", _ansible_check_mode=check_mode, _ansible_diff=True)
     assert set(answer) - BY_ANSIBLE == ALWAYS | {"diff"}
     assert answer["changed"] is False
@@ -174,12 +175,12 @@ def test_a_success_has_every_key(
     assert answer["diff"]["before"] == answer["diff"]["after"]
 
 
-@pytest.mark.parametrize(("library", "name"), [("_libvirt", "LIBVIRT_IMPORT_ERROR"), ("xml", "LXML_IMPORT_ERROR")])
+@pytest.mark.parametrize(("library", "name"), [(_libvirt, "LIBVIRT_IMPORT_ERROR"), (xml, "LXML_IMPORT_ERROR")])
 def test_a_library_that_is_missing_is_named_with_its_package(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], library: str, name: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], library: t.Any, name: str
 ) -> None:
-    monkeypatch.setattr(_module._libvirt, "LIBVIRT_IMPORT_ERROR", None)
-    monkeypatch.setattr(getattr(_module, library), name, "Traceback")
+    monkeypatch.setattr(_libvirt, "LIBVIRT_IMPORT_ERROR", None)
+    monkeypatch.setattr(library, name, "Traceback")
     answer = run(capsys)
     assert answer["error_code"] == "missing_dependency"
     assert answer["details"]["package"] in ("python3-libvirt", "python3-lxml")

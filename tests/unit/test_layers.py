@@ -1,5 +1,6 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# REUSE-IgnoreStart: the licence lines below are what is tested
 
 """The layers of the collection, checked in the source: who may import and name what, and how a file must look.
 
@@ -324,3 +325,4 @@ def test_the_checker_finds_a_bad_head(source: str, complaint: str) -> None:
 )
 def test_the_checker_leaves_good_files_alone(path: str, code: str) -> None:
     assert complaints(path, HEAD + code + "\n") == []
+# REUSE-IgnoreEnd

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -62,12 +61,13 @@ def main() -> None:
     connection = libvirt.open(sys.argv[1])
     domain = connection.lookupByName(sys.argv[2])
     secure = libvirt.VIR_DOMAIN_XML_SECURE
+    inactive = secure | libvirt.VIR_DOMAIN_XML_INACTIVE
     json.dump(
         {
             "uuid": domain.UUIDString(),
             "active": bool(domain.isActive()),
             "live": scope(domain.XMLDesc(secure)) if domain.isActive() else None,
-            "config": scope(domain.XMLDesc(secure | libvirt.VIR_DOMAIN_XML_INACTIVE)) if domain.isPersistent() else None,
+            "config": scope(domain.XMLDesc(inactive)) if domain.isPersistent() else None,
         },
         sys.stdout,
     )

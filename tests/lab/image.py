@@ -72,6 +72,7 @@ def _entry(name: str, mode: int, data: bytes = b"") -> bytes:
 def _archive(busybox: bytes, modules: dict[str, bytes]) -> bytes:
     members = [_entry(name, 0o040755) for name in ("bin", "dev", "modules", "proc", "sys")]
     members.append(_entry("bin/busybox", 0o100755, busybox))
+    members.append(_entry("bin/sh", 0o120777, b"busybox"))  # a link
     members.append(_entry("init", 0o100755, (HERE / "init").read_bytes()))
     members.extend(_entry(f"modules/{name}", 0o100644, data) for name, data in modules.items())
     members.append(_entry("modules/order", 0o100644, "".join(f"{name}\n" for name in modules).encode()))

@@ -16,28 +16,24 @@ options:
   state:
     description:
       - V(present) makes sure that the device is there and as declared, in every scope that O(scope) chooses.
-      - V(absent) makes sure that it is not. A virtio-mem device is emptied first, and goes when the guest has given
-        all of it
-        back; a DIMM goes when the guest agrees. What can't be unplugged (V(nvdimm), V(virtio-pmem), V(sgx-epc), and
-        V(virtio-mem)
-        with QEMU before 8.1, which is emptied then) goes from the configuration, and from the guest at its next boot.
+      - V(absent) makes sure that it is not. A virtio-mem device is emptied first, and goes when the guest has given all
+        of it back; a DIMM goes when the guest agrees. What can't be unplugged (V(nvdimm), V(virtio-pmem), V(sgx-epc),
+        and V(virtio-mem) with QEMU before 8.1, which is emptied then) goes from the configuration, and from the guest
+        at its next boot.
     type: str
     choices: [present, absent]
     default: present
   alias:
     description:
-      - The device's user alias, the one name that is the same in the running guest and in the persistent
-        configuration,
+      - The device's user alias, the one name that is the same in the running guest and in the persistent configuration,
         and that survives reboots and migrations.
       - V(ua-) is put in front where it is missing, as libvirt demands it of user aliases.
       - Letters, digits, V(-) and V(_) only. libvirt drops any other alias silently, so it is refused here.
       - Without an alias, what is given of O(model), O(node), O(source.path), O(slot) and O(base) must fit a single
-        device in each
-        scope, or none. A device that is attached without alias can later be found only by these, which the task
-        warns of.
+        device in each scope, or none. A device that is attached without alias can later be found only by these, which
+        the task warns of.
       - A device that has no user alias yet is given this one if everything declared fits it, and nothing else. The
-        configuration
-        gets the alias at once, the running guest at its next boot.
+        configuration gets the alias at once, the running guest at its next boot.
       - At least one of O(alias), O(model), O(node), O(slot) and O(base) is required.
     type: str
   model:
@@ -46,8 +42,7 @@ options:
       - V(virtio-mem) is memory whose actual size can be changed while the guest runs, up and down.
       - V(dimm) is memory that is plugged and unplugged as a whole.
       - V(nvdimm) and V(virtio-pmem) are persistent memory in a file or a device of the host, O(source.path). libvirt
-        before 9.4 can't
-        start a domain that has a virtio-pmem device.
+        before 9.4 can't start a domain that has a virtio-pmem device.
       - V(sgx-epc) is memory for SGX enclaves. It can't be given to a running guest.
     type: str
     choices: [dimm, nvdimm, virtio-mem, virtio-pmem, sgx-epc]
@@ -64,8 +59,8 @@ options:
   requested:
     description:
       - How much of O(size) the guest is asked to use now. The task is done when the guest does so; see O(wait).
-      - For virtio-mem only, and required to attach a new device. A quantity as in O(size), a multiple of O(block),
-        at most O(size).
+      - For virtio-mem only, and required to attach a new device. A quantity as in O(size), a multiple of O(block), at
+        most O(size).
     type: str
   block:
     description:
@@ -124,8 +119,8 @@ options:
         type: str
       pagesize:
         description:
-          - The size of the host's pages, for example V(2MiB) or V(1GiB) for huge pages. A quantity as in O(size).
-            For dimm and virtio-mem.
+          - The size of the host's pages, for example V(2MiB) or V(1GiB) for huge pages. A quantity as in O(size). For
+            dimm and virtio-mem.
           - A size that the host does not have is refused, and for a running guest a pool with too few pages too.
         type: str
       alignsize:
@@ -142,17 +137,15 @@ options:
     type: int
   base:
     description:
-      - The guest address where the device begins, such as V(0x140000000), a multiple of what O(size) is a multiple
-        of.
+      - The guest address where the device begins, such as V(0x140000000), a multiple of what O(size) is a multiple of.
         Without it, QEMU chooses, and it is not compared. For virtio devices from libvirt 9.4 on.
     type: str
   scope:
     description:
       - Which definitions of the domain the task is about.
       - V(auto) is the running guest and its persistent configuration, or just the one that exists. The configuration
-        always reaches the
-        declaration, the running guest as far as it can; what remains is staged for the next boot, see
-        RV(restart_required).
+        always reaches the declaration, the running guest as far as it can; what remains is staged for the next boot,
+        see RV(restart_required).
       - V(live) is the running guest alone, V(config) the persistent configuration alone, V(both) means both by name.
       - With V(live) and V(both), what the running guest can't be given is an error, RV(error_code=needs_restart).
     type: str

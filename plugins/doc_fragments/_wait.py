@@ -17,8 +17,7 @@ options:
     description:
       - Whether to wait until the guest's actual size is the requested one.
       - libvirt accepts a request in milliseconds and says nothing about the guest; without waiting, the task says
-        nothing either.
-        RV(device.converged) tells how it was at the end of the task.
+        nothing either. RV(device.converged) tells how it was at the end of the task.
       - A task that finds everything as declared, but the guest still on its way, waits too.
     type: bool
     default: true
@@ -30,8 +29,7 @@ options:
     default: 120
   wait_sleep:
     description:
-      - How many seconds pass between two looks at the domain where libvirt sends no event. Events are acted on at
-        once.
+      - How many seconds pass between two looks at the domain where libvirt sends no event. Events are acted on at once.
     type: int
     default: 1
   wait_tolerance:

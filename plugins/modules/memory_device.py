@@ -16,12 +16,10 @@ author:
 description:
   - Gives a libvirt domain a memory device, changes the one it has, or takes it away, in the running guest and in the
     persistent configuration.
-  - Waits until the guest's actual size is the requested one, and fails with the reason and the shortfall if it does
-    not
+  - Waits until the guest's actual size is the requested one, and fails with the reason and the shortfall if it does not
     get there.
   - Never restarts a domain, and never detaches a device unless O(state) or O(replace) says so. What a running guest
-    can't be
-    given is staged for its next boot, and the result says so.
+    can't be given is staged for its next boot, and the result says so.
 extends_documentation_fragment:
   - virtmem.libvirt._attributes
   - virtmem.libvirt._connection
@@ -35,8 +33,7 @@ options:
     required: true
 notes:
   - The domain needs a C(<maxMemory>) with enough room for the whole O(size), on x86 a NUMA cell, and on q35 a free
-    C(pcie-root-port) for
-    a device that is attached while it runs. libvirt before 9.5.0 also needs a free memory slot.
+    C(pcie-root-port) for a device that is attached while it runs. libvirt before 9.5.0 also needs a free memory slot.
   - The guest needs the C(virtio_mem) driver (Linux 5.8 or later), and to give memory back it must have onlined it as
     movable (C(memhp_default_state=online_movable)).
   - QEMU reports a size at most once a second, so a wait takes a second or so even where the guest is faster.
@@ -173,8 +170,7 @@ device:
     live:
       description:
         - The device in the running guest, V(null) if it is not there. Sizes are integers in bytes.
-        - Only what libvirt knows of the device is there, under the names of the options. C(current) is the actual
-          size.
+        - Only what libvirt knows of the device is there, under the names of the options. C(current) is the actual size.
       type: dict
       sample: {"model": "virtio-mem", "alias": "ua-vm0", "size": 8589934592, "block": 2097152, "requested": 4294967296,
                "current": 4294967296, "node": 0, "base": 4294967296, "address": "pci 0000:02:00.0"}
@@ -185,8 +181,8 @@ device:
                "node": 0, "address": "pci 0000:02:00.0"}
     converged:
       description:
-        - Whether the guest has what is declared, within O(wait_tolerance); for O(state=absent), whether it has let
-          go of the device.
+        - Whether the guest has what is declared, within O(wait_tolerance); for O(state=absent), whether it has let go
+          of the device.
         - V(null) if the domain does not run, or the running guest is outside O(scope).
       type: bool
       sample: true
@@ -203,9 +199,8 @@ steps:
   contains:
     op:
       description:
-        - V(attach) adds the device, V(update) changes its requested size, V(detach) takes it away, V(redefine)
-          changes other
-          properties in the persistent configuration.
+        - V(attach) adds the device, V(update) changes its requested size, V(detach) takes it away, V(redefine) changes
+          other properties in the persistent configuration.
       type: str
       sample: update
     scope:
@@ -235,13 +230,12 @@ error_code:
   description:
     - What went wrong, as a word to decide on. The text of C(msg) is for people and may change, the codes don't.
     - C(access_denied), C(alias_conflict), C(ambiguous_device), C(changed_meanwhile), C(connection_failed),
-      C(connection_lost), C(device_vanished), C(domain_busy), C(domain_crashed), C(domain_not_found),
-      C(domain_paused), C(domain_stopped), C(domain_vanished), C(guest_rejected_unplug), C(insufficient_headroom),
-      C(invalid_alias), C(invalid_block), C(invalid_option), C(invalid_quantity), C(invalid_xml), C(libvirt_error),
-      C(missing_dependency), C(missing_option), C(needs_restart), C(no_acpi), C(no_free_slot), C(no_host_node),
-      C(no_host_pages), C(no_max_memory), C(no_numa_node), C(not_aligned), C(not_converged),
-      C(requested_exceeds_size), C(scope_unavailable), C(unsupported). The collection's troubleshooting guide
-      explains each.
+      C(connection_lost), C(device_vanished), C(domain_busy), C(domain_crashed), C(domain_not_found), C(domain_paused),
+      C(domain_stopped), C(domain_vanished), C(guest_rejected_unplug), C(insufficient_headroom), C(invalid_alias),
+      C(invalid_block), C(invalid_option), C(invalid_quantity), C(invalid_xml), C(libvirt_error), C(missing_dependency),
+      C(missing_option), C(needs_restart), C(no_acpi), C(no_free_slot), C(no_host_node), C(no_host_pages),
+      C(no_max_memory), C(no_numa_node), C(not_aligned), C(not_converged), C(requested_exceeds_size),
+      C(scope_unavailable), C(unsupported). The collection's troubleshooting guide explains each.
   returned: on failure
   type: str
   sample: not_converged
@@ -249,8 +243,8 @@ details:
   description:
     - The numbers behind the message; which ones depends on RV(error_code).
     - With RV(error_code=not_converged), V(requested), V(current), V(shortfall) in bytes, V(since_last_movement) in
-      seconds, and V(diagnosis), one of V(no_response) (the guest never reacted), V(stalled) (it began and stopped), V(progressing) (it was
-      still moving).
+      seconds, and V(diagnosis), one of V(no_response) (the guest never reacted), V(stalled) (it began and stopped),
+      V(progressing) (it was still moving).
     - V(steps_done) says how many of RV(steps) were taken before the failure.
   returned: on failure
   type: dict

@@ -38,3 +38,35 @@ requirements:
   - libvirt-python (package C(python3-libvirt)) on the managed node
   - lxml (package C(python3-lxml)) on the managed node
 """
+
+    # For modules that only read.
+    INFO = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    support: full
+    details:
+      - Nothing is ever changed.
+  diff_mode:
+    description: Will return details on what has changed, when in diff mode.
+    support: N/A
+    details:
+      - Nothing is ever changed.
+  idempotent:
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second invocation changes nothing.
+    support: N/A
+    details:
+      - Nothing is ever changed.
+  action_group:
+    description:
+      - Use C(group/virtmem.libvirt.all) in C(module_defaults) to set defaults for all modules of this collection.
+    support: full
+    membership:
+      - virtmem.libvirt.all
+requirements:
+  - Python 3.9 or later on the managed node
+  - libvirt-python (package C(python3-libvirt)) on the managed node
+  - lxml (package C(python3-lxml)) on the managed node
+"""

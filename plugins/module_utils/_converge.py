@@ -12,13 +12,14 @@ once more: only if nothing is left to do has it what was declared.
 
 from __future__ import annotations
 
+import functools
 import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
 from ._libvirt import Event, Hypervisor, Reading
-from ._memory import progress, xml
-from ._memory.device import CONFIG, LIVE, SCOPES, Declaration, Definition, Device, Domain
+from ._memory import progress, readiness, xml
+from ._memory.device import CONFIG, LIVE, SCOPES, SGX_EPC, Declaration, Definition, Device, Domain, Host
 from ._memory.errors import VirtmemError
 from ._memory.plan import (
     ATTACH,
@@ -49,34 +50,61 @@ class Patience:
     tolerance: Tolerance = EXACT
 
 
+@dataclass(frozen=True)
+class Order:
+    """A domain, by name or UUID, and what its memory is to be."""
+
+    domain: str
+    declaration: Declaration
+
+
 @dataclass(eq=False)
 class Job:
     """One domain on its way: what was planned and done, what is seen, and what went wrong."""
 
-    uuid: str
-    declaration: Declaration
-    circumstances: Circumstances
-    observed: Domain
-    plan: Plan
-    pending: list[Step] = field(init=False)
+    order: Order
+    uuid: str = ""
+    circumstances: Circumstances | None = None
+    observed: Domain | None = None
+    plan: Plan | None = None
+    pending: list[Step] = field(default_factory=list)
     done: list[Step] = field(default_factory=list)
     barrier: Goal | None = None  # what the guest must reach before the next step
     movements: dict[Goal, progress.Movement] = field(default_factory=dict)
     replanned: bool = False
     error: VirtmemError | None = None
 
-    def __post_init__(self) -> None:
-        self.pending = list(self.plan.steps)
-
     @property
     def steps(self) -> tuple[Step, ...]:
         """What is done in all, in this order: the plan, unless the domain changed under it."""
+        if self.plan is None:
+            return ()
         return (*self.done, *self.pending) if self.replanned else self.plan.steps
 
     @property
     def goals(self) -> tuple[Goal, ...]:
         """What the guest has to reach next."""
-        return (self.barrier,) if self.barrier else self.plan.goals
+        return (self.barrier,) if self.barrier else self.known.goals
+
+    @property
+    def known(self) -> Plan:
+        """The plan of a job that has one."""
+        if self.plan is None:
+            raise AssertionError("only jobs with a plan are carried out")
+        return self.plan
+
+    @property
+    def domain(self) -> Domain:
+        """The domain as it was last seen."""
+        if self.observed is None:
+            raise AssertionError("a job with a plan was observed")
+        return self.observed
+
+    def planned_for(self, domain: Domain) -> Plan:
+        """The plan for the domain as it is now."""
+        if self.circumstances is None:
+            raise AssertionError("a job with a plan has circumstances")
+        return plan_domain(domain, self.order.declaration, self.circumstances)
 
 
 def decode(reading: Reading) -> Domain:
@@ -89,13 +117,16 @@ def decode(reading: Reading) -> Domain:
     def definition(text: str | None) -> Definition | None:
         return None if text is None else xml.read_definition(text)
 
+    live = definition(reading.live_xml)
+    # libvirt answers with the configuration where the domain has stopped meanwhile.
+    stopped = live is not None and not live.active
     return Domain(
         name=reading.name,
         uuid=reading.uuid,
-        state=reading.state,
+        state="shutoff" if stopped else reading.state,
         persistent=reading.persistent,
         error_paused=reading.error_paused,
-        live=definition(reading.live_xml),
+        live=None if stopped else live,
         config=definition(reading.config_xml),
         saved=definition(reading.saved_xml),
     )
@@ -122,7 +153,7 @@ def _changed(step: Step, what: str) -> VirtmemError:
     )
 
 
-def _check_unchanged(domain: Domain, step: Step) -> None:
+def _check_unchanged(job: Job, domain: Domain, step: Step) -> None:
     """The device must still be as it was when the step was planned: libvirt itself only looks at its address.
 
     Raises:
@@ -136,7 +167,11 @@ def _check_unchanged(domain: Domain, step: Step) -> None:
             {"domain": domain.name, "state": domain.state},
             "Run the task again: it begins with what is there then.",
         )
-    if step.before is None:
+    if step.ready is not None:
+        planned = job.known.domain.config
+        if planned is not None and readiness.changed_meanwhile(planned, definition):
+            raise _changed(step, "The room for memory devices was changed")
+    elif step.before is None:
         alias = xml.read_device(step.xml).user_alias
         if alias and any(device.alias == alias for device in definition.devices):
             raise _changed(step, f"The alias {alias} was taken")
@@ -152,7 +187,9 @@ def _is_as_before(device: Device, before: Device, scope: str) -> bool:
 
 
 def _do(hypervisor: Hypervisor, uuid: str, step: Step) -> None:
-    if step.op == REDEFINE and step.before is not None:
+    if step.ready is not None:
+        hypervisor.define(xml.make_ready(hypervisor.config_with_secrets(uuid), step.ready))
+    elif step.op == REDEFINE and step.before is not None:
         hypervisor.define(xml.replace_device(hypervisor.config_with_secrets(uuid), step.before, step.xml))
     elif step.op == DETACH and step.scope == LIVE and step.before is not None:
         hypervisor.unplug(uuid, step.before.alias or "")
@@ -163,7 +200,7 @@ def _do(hypervisor: Hypervisor, uuid: str, step: Step) -> None:
 
 def _take(hypervisor: Hypervisor, job: Job, step: Step, clock: Clock) -> None:
     fresh = observe(hypervisor, job.uuid, (step.scope,))
-    _check_unchanged(fresh, step)
+    _check_unchanged(job, fresh, step)
     if step.until is not None:
         _begin(job, step.until, fresh, clock())
     _do(hypervisor, job.uuid, step)
@@ -200,7 +237,7 @@ def _recover(hypervisor: Hypervisor, job: Job, error: VirtmemError, clock: Clock
         return
     try:
         fresh = observe(hypervisor, job.uuid)
-        plan = plan_domain(fresh, job.declaration, job.circumstances)
+        plan = job.planned_for(fresh)
     except VirtmemError as found:
         if error.error_code != "libvirt_error" or found.error_code not in ("libvirt_error", "connection_lost"):
             job.error = found
@@ -222,11 +259,10 @@ def _adopt(job: Job, domain: Domain, plan: Plan, now: float) -> None:
 
 def _must_wait(job: Job) -> bool:
     """Whether the guest has to do something before the goals are reached."""
-    if any(step.until is not None for step in job.plan.steps):
+    if any(step.until is not None for step in job.known.steps):
         return True
-    live = job.observed.live
-    return live is not None and any(
-        not goal.reached(progress.live_device(job.observed, goal.wish), EXACT) for goal in job.plan.goals
+    return job.domain.live is not None and any(
+        not goal.reached(progress.live_device(job.domain, goal.wish), EXACT) for goal in job.known.goals
     )
 
 
@@ -239,7 +275,7 @@ def _look(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) ->
         goals = job.goals
         try:
             job.observed = observe(hypervisor, job.uuid, (LIVE,))
-            job.error = next((error for goal in goals if (error := progress.pointless(job.observed, goal))), None)
+            job.error = next((error for goal in goals if (error := progress.pointless(job.domain, goal))), None)
         except VirtmemError as error:
             job.error = error
         if job.error is not None:
@@ -253,15 +289,15 @@ def _look(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) ->
             return True
         job.barrier = None
         _advance(hypervisor, job, GROW, clock)
-        if job.error is None and job.barrier is None and not job.plan.goals:
+        if job.error is None and job.barrier is None and not job.known.goals:
             return True
     return True
 
 
 def _reached(job: Job, goal: Goal, tolerance: Tolerance, now: float) -> bool:
-    device = progress.live_device(job.observed, goal.wish)
+    device = progress.live_device(job.domain, goal.wish)
     if goal not in job.movements:
-        _begin(job, goal, job.observed, now)
+        _begin(job, goal, job.domain, now)
     job.movements[goal] = job.movements[goal].seen(progress.held(device, goal), now)
     return goal.reached(device, tolerance)
 
@@ -269,9 +305,9 @@ def _reached(job: Job, goal: Goal, tolerance: Tolerance, now: float) -> bool:
 def _give_up(job: Job, patience: Patience, now: float) -> None:
     tolerance = EXACT if job.barrier else patience.tolerance
     for goal in job.goals:
-        device = progress.live_device(job.observed, goal.wish)
+        device = progress.live_device(job.domain, goal.wish)
         if device is not None and not goal.reached(device, tolerance):
-            job.error = progress.not_converged(job.observed, device, goal, job.movements[goal], now, patience.timeout)
+            job.error = progress.not_converged(job.domain, device, goal, job.movements[goal], now, patience.timeout)
             return
 
 
@@ -279,8 +315,8 @@ def _rejection(job: Job, event: Event) -> VirtmemError | None:
     """The error if the event says that the guest won't give back the device that the job waits to see gone."""
     if not event.rejected or job.barrier is None or not job.barrier.gone:
         return None
-    device: Device | None = progress.live_device(job.observed, job.barrier.wish)
-    return progress.rejected(job.observed, device) if device is not None and device.alias == event.alias else None
+    device: Device | None = progress.live_device(job.domain, job.barrier.wish)
+    return progress.rejected(job.domain, device) if device is not None and device.alias == event.alias else None
 
 
 def _wait(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, clock: Clock) -> None:
@@ -314,27 +350,66 @@ def _wait(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, clo
 # --- the whole
 
 
+def prepare(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: Patience) -> list[Job]:
+    """Reads every domain and plans for it. Nothing is changed; what speaks against a plan is in `Job.error`.
+
+    Raises:
+        VirtmemError: the hypervisor itself does not answer.
+    """
+    circumstances = _circumstances(hypervisor, orders, patience)
+    jobs: list[Job] = []
+    for order in orders:
+        job = Job(order, circumstances=circumstances)
+        _guarded(job, functools.partial(_plan, hypervisor, job, [other.uuid for other in jobs]))
+        jobs.append(job)
+    return jobs
+
+
+def _plan(hypervisor: Hypervisor, job: Job, others: t.Collection[str]) -> None:
+    job.uuid = hypervisor.find(job.order.domain)
+    if job.uuid in others:
+        raise VirtmemError(
+            "invalid_option",
+            f"domains: {job.order.domain} is declared more than once.",
+            {"option": "domains", "value": job.order.domain, "uuid": job.uuid},
+            "Declare each domain once, with all its devices.",
+        )
+    job.observed = observe(hypervisor, job.uuid)
+    job.plan = job.planned_for(job.observed)
+    job.pending = list(job.plan.steps)
+
+
+def _circumstances(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: Patience) -> Circumstances:
+    """What plans on this hypervisor depend on. The host is only asked for what a wish needs of it."""
+    wishes = [wish for order in orders for wish in order.declaration.wishes]
+    sgx = any(wish.model == SGX_EPC for wish in wishes)
+    host: Host | None = None
+    if sgx or any(wish.nodemask is not None or wish.pagesize is not None for wish in wishes):
+        host = xml.read_host(hypervisor.capabilities(), hypervisor.domain_capabilities() if sgx else None)
+    return Circumstances(hypervisor.versions(), host, patience.wait)
+
+
 def carry_out(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, clock: Clock = time.monotonic) -> None:
     """Takes the steps of all plans, waits for all guests at the same time, and makes sure of the result.
 
     What went wrong with a domain is left in `Job.error`; the others go on.
     """
     for job in jobs:
-        for goal in job.plan.goals:
-            _begin(job, goal, job.observed, clock())
+        for goal in job.known.goals:
+            _begin(job, goal, job.domain, clock())
         if patience.wait and _must_wait(job):
             # Before the change: the guest may have answered before a later registration is through.
-            _guarded(job, lambda uuid=job.uuid: hypervisor.watch(uuid))  # type: ignore[misc]
+            _guarded(job, functools.partial(hypervisor.watch, job.uuid))
     for rank in (SHRINK, REMOVE, GROW):
         for job in jobs:
             _advance(hypervisor, job, rank, clock)
     if patience.wait:
         _wait(hypervisor, jobs, patience, clock)
     for job in jobs:
-        if job.done and job.error is None and not job.plan.cut:
+        if job.done and job.error is None and not job.known.cut:
             _verify(hypervisor, job, clock)
         # A resumed wait takes no step, and still sees the guest move.
-        if job.done or job.error is not None or job.observed is not job.plan.domain:
+        if job.done or job.error is not None or job.observed is not job.known.domain:
             _refresh(hypervisor, job)
 
 
@@ -353,7 +428,7 @@ def _verify(hypervisor: Hypervisor, job: Job, clock: Clock) -> None:
     for _attempt in range(2):
         try:
             fresh = observe(hypervisor, job.uuid)
-            left = plan_domain(fresh, job.declaration, job.circumstances)
+            left = job.planned_for(fresh)
         except VirtmemError as error:
             job.error = error
             return
@@ -367,23 +442,25 @@ def _verify(hypervisor: Hypervisor, job: Job, clock: Clock) -> None:
             return
     job.error = VirtmemError(
         "changed_meanwhile",
-        f"Someone else changed domain {job.observed.name} while the task ran: {len(left.steps)} steps would be needed "
+        f"Someone else changed domain {job.domain.name} while the task ran: {len(left.steps)} steps would be needed "
         "again.",
-        {"domain": job.observed.name, "steps_needed": [step.describe() for step in left.steps]},
+        {"domain": job.domain.name, "steps_needed": [step.describe() for step in left.steps]},
         "See that one party alone changes the domain, and run the task again.",
     )
-    _guarded(job, lambda: _give_way(hypervisor, job, fresh))
+    _guarded(job, functools.partial(_give_way, hypervisor, job, fresh))
 
 
 def _give_way(hypervisor: Hypervisor, job: Job, domain: Domain) -> None:
     """Another task changed the guest last: the configuration that this one wrote goes back to what the guest has."""
     written = {step.before.alias for step in job.done if step.scope == CONFIG and step.op == UPDATE and step.before}
-    for device in job.plan.devices:
+    for device in job.known.devices:
         live = progress.live_device(domain, device.wish)
         if live is None or live.requested is None or live.user_alias not in written:
             continue
         wish = replace(device.wish, alias=live.alias, requested=live.requested, scope=CONFIG, resize="any")
-        for step in plan_domain(domain, Declaration((wish,)), job.circumstances).steps:
+        for step in (
+            Job(Order(job.uuid, Declaration((wish,))), circumstances=job.circumstances).planned_for(domain).steps
+        ):
             _do(hypervisor, job.uuid, step)
 
 

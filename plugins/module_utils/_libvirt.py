@@ -55,6 +55,19 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A domain as the list of all domains tells of it."""
+
+    name: str
+    uuid: str
+    state: str
+    persistent: bool
+    active: bool
+    managed_save: bool
+    handle: t.Any
+
+
+@dataclass(frozen=True)
 class Event:
     """Something happened to a domain, or (with no uuid) to the connection."""
 
@@ -213,9 +226,6 @@ class Hypervisor:
             persistent = bool(domain.isPersistent())
             active = bool(domain.isActive())
             live_xml = domain.XMLDesc(0) if active and LIVE in scopes else None
-            if live_xml is not None and not domain.isActive():
-                # It stopped in between, so what was read may be its configuration.
-                live_xml, (state, reason) = None, domain.state()
             # A transient domain would answer with its live definition.
             wants_config = persistent and CONFIG in scopes
             config_xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if wants_config else None
@@ -223,13 +233,63 @@ class Hypervisor:
             return Reading(
                 name=domain.name(),
                 uuid=uuid,
-                state=_STATES[state] if state < len(_STATES) else str(state),
+                state=_state(state, reason)[0],
                 persistent=persistent,
                 error_paused=state == libvirt.VIR_DOMAIN_PAUSED and reason in _paused_by_errors(),
                 live_xml=live_xml,
                 config_xml=config_xml,
                 saved_xml=domain.managedSaveGetXMLDesc(0) if saved else None,
             )
+
+    def list_domains(self) -> list[Listed]:
+        """Every domain, by a handful of calls however many there are.
+
+        Raises:
+            VirtmemError: `connection_lost`, `libvirt_error`.
+        """
+        with self._translated("list the domains"):
+
+            def having(flag: int) -> set[str]:
+                return {domain.UUIDString() for domain in self._connection.listAllDomains(flag)}
+
+            persistent = having(libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
+            saved = having(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+            running = having(libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING)
+            active = having(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+            listed = []
+            for domain in self._connection.listAllDomains(0):
+                uuid = domain.UUIDString()
+                # The usual states come from the lists; only of a paused or crashed domain more has to be asked.
+                state = "running" if uuid in running else "" if uuid in active else "shutoff"
+                listed.append(
+                    Listed(domain.name(), uuid, state, uuid in persistent, uuid in active, uuid in saved, domain)
+                )
+            return sorted(listed, key=lambda item: item.name)
+
+    def read_listed(self, listed: Listed) -> Reading | None:
+        """What there is to read of a listed domain, None if it is gone.
+
+        Raises:
+            VirtmemError: `connection_lost`, `domain_busy`, `libvirt_error`.
+        """
+        domain = listed.handle
+        try:
+            with self._translated(f"read domain {listed.name}"):
+                state, reason = (listed.state, 0) if listed.state else _state(*domain.state())
+                return Reading(
+                    name=listed.name,
+                    uuid=listed.uuid,
+                    state=state,
+                    persistent=listed.persistent,
+                    error_paused=state == "paused" and reason in _paused_by_errors(),
+                    live_xml=domain.XMLDesc(0) if listed.active else None,
+                    config_xml=domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if listed.persistent else None,
+                    saved_xml=domain.managedSaveGetXMLDesc(0) if listed.managed_save and not listed.active else None,
+                )
+        except VirtmemError as error:
+            if error.error_code == "domain_vanished":
+                return None
+            raise
 
     def capabilities(self) -> str:
         """The XML that describes the host.
@@ -373,6 +433,10 @@ class Hypervisor:
             self._connection.close()
 
 
+def _state(state: int, reason: int) -> tuple[str, int]:
+    return (_STATES[state] if state < len(_STATES) else str(state)), reason
+
+
 def _flag(scope: str) -> int:
     """One scope a call: LIVE and CONFIG in one would parse one element for two devices that may differ."""
     flags: dict[str, int] = {LIVE: libvirt.VIR_DOMAIN_AFFECT_LIVE, CONFIG: libvirt.VIR_DOMAIN_AFFECT_CONFIG}
@@ -389,22 +453,28 @@ def _paused_by_errors() -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def connect(uri: str) -> t.Iterator[Hypervisor]:
+def connect(uri: str, read_only: bool = False) -> t.Iterator[Hypervisor]:
     """An open connection to a hypervisor, closed at the end.
+
+    Args:
+        uri: libvirt's URI.
+        read_only: let libvirt refuse everything but reading; then there are no events either.
 
     Raises:
         VirtmemError: `connection_failed`, `access_denied`.
     """
     # Otherwise every error is printed to stderr as well.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    _EVENT_LOOP.start()
+    if not read_only:
+        _EVENT_LOOP.start()
     try:
-        connection = libvirt.open(uri)
+        connection = libvirt.openReadOnly(uri) if read_only else libvirt.open(uri)
     except libvirt.libvirtError as error:
         raise _connect_error(error, uri) from error
     hypervisor = Hypervisor(connection, uri)
     try:
-        hypervisor.notice_close()
+        if not read_only:
+            hypervisor.notice_close()
         yield hypervisor
     finally:
         hypervisor.close()

@@ -11,199 +11,35 @@ mode stops, with the same plan.
 
 from __future__ import annotations
 
-import re
 import time
 import typing as t
-import uuid
 from dataclasses import dataclass, field
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from . import _converge, _libvirt
-from ._memory import identity, progress, size, xml
-from ._memory.device import (
-    ABSENT,
-    CONFIG,
-    LIVE,
-    MODELS,
-    PRESENT,
-    SGX_EPC,
-    Declaration,
-    Device,
-    Domain,
-    Host,
-    Wish,
-    parse_nodeset,
-)
+from . import _converge, _libvirt, _options, _survey
+from ._memory import identity, inventory, size, xml
+from ._memory.device import LIVE, Declaration, Domain
 from ._memory.errors import VirtmemError
-from ._memory.plan import Circumstances, DevicePlan, Plan, Step, plan_domain
-
-# --- option families; each has its doc fragment
-
-CONNECTION_OPTIONS: dict[str, t.Any] = {
-    "uri": {"type": "str", "default": "qemu:///system"},
-}
-
-DEVICE_OPTIONS: dict[str, t.Any] = {
-    "state": {"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT},
-    "alias": {"type": "str"},
-    "model": {"type": "str", "choices": list(MODELS)},
-    "size": {"type": "str"},
-    "requested": {"type": "str"},
-    "block": {"type": "str"},
-    "label_size": {"type": "str"},
-    "node": {"type": "int"},
-    "access": {"type": "str", "choices": ["shared", "private"]},
-    "discard": {"type": "bool"},
-    "readonly": {"type": "bool"},
-    "uuid": {"type": "str"},
-    "dynamic_memslots": {"type": "bool"},
-    "source": {
-        "type": "dict",
-        "options": {
-            "path": {"type": "str"},
-            "nodemask": {"type": "str"},
-            "pagesize": {"type": "str"},
-            "alignsize": {"type": "str"},
-            "pmem": {"type": "bool"},
-        },
-    },
-    "slot": {"type": "int"},
-    "base": {"type": "str"},
-    "scope": {"type": "str", "choices": ["auto", "live", "config", "both"], "default": "auto"},
-    "resize": {"type": "str", "choices": ["any", "grow", "shrink", "never"], "default": "any"},
-    "replace": {"type": "bool", "default": False},
-}
-
-WAIT_OPTIONS: dict[str, t.Any] = {
-    "wait": {"type": "bool", "default": True},
-    "wait_timeout": {"type": "int", "default": 120},
-    "wait_sleep": {"type": "int", "default": 1},
-    "wait_tolerance": {"type": "str", "default": "0"},
-}
-
-# --- options to values
-
-_LARGEST_ID = 65535  # of a NUMA cell or a slot; libvirt's own limits are lower, and it knows them
-_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}", re.ASCII)
-
-
-def _quantity(params: t.Mapping[str, t.Any], name: str, option: str = "") -> int | None:
-    text = params.get(name)
-    return None if text is None else size.parse(text, option or name)
-
-
-def _invalid(option: str, value: object, why: str, hint: str) -> VirtmemError:
-    return VirtmemError(
-        "invalid_option", f"{option}: {size.shown(value)} {why}.", {"option": option, "value": value}, hint
-    )
-
-
-def _nodemask(text: str | None) -> tuple[int, ...] | None:
-    try:
-        return None if text is None else parse_nodeset(text)
-    except ValueError as error:
-        raise _invalid(
-            "source.nodemask", text, "is not a set of host NUMA nodes", "Write it as libvirt does, for example 0-1,3."
-        ) from error
-
-
-def _not_negative(params: t.Mapping[str, t.Any], option: str, hint: str) -> int | None:
-    value: int | None = params[option]
-    if value is not None and not 0 <= value <= _LARGEST_ID:
-        raise _invalid(option, value, f"is not between 0 and {_LARGEST_ID}", hint)
-    return value
-
-
-def _base(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not _ADDRESS.fullmatch(text.strip()):
-        raise _invalid("base", text, "is not an address", "Write it as libvirt does, for example 0x140000000.")
-    return int(text, 0)
-
-
-def _uuid(text: str | None) -> str | None:
-    try:
-        return None if text is None else str(uuid.UUID(text))
-    except ValueError as error:
-        raise _invalid(
-            "uuid", text, "is not a UUID", "Write 32 hexadecimal digits, in groups of 8-4-4-4-12."
-        ) from error
-
-
-def wish_from(params: t.Mapping[str, t.Any]) -> Wish:
-    """The declared device.
-
-    Raises:
-        VirtmemError: an option has a value that can't be used.
-    """
-    source = params["source"] or {}
-    return Wish(
-        alias=None if params["alias"] is None else identity.user_alias(params["alias"]),
-        state=params["state"],
-        model=params["model"],
-        size=_quantity(params, "size"),
-        requested=_quantity(params, "requested"),
-        block=_quantity(params, "block"),
-        label_size=_quantity(params, "label_size"),
-        node=_not_negative(params, "node", "Give the id of a NUMA cell of the guest."),
-        access=params["access"],
-        discard=params["discard"],
-        readonly=params["readonly"],
-        uuid=_uuid(params["uuid"]),
-        dynamic_memslots=params["dynamic_memslots"],
-        path=source.get("path"),
-        nodemask=_nodemask(source.get("nodemask")),
-        pagesize=_quantity(source, "pagesize", "source.pagesize"),
-        alignsize=_quantity(source, "alignsize", "source.alignsize"),
-        pmem=source.get("pmem"),
-        slot=_not_negative(params, "slot", "Give the number of a memory slot of the guest."),
-        base=_base(params["base"]),
-        scope=params["scope"],
-        resize=params["resize"],
-        replace=params["replace"],
-    )
-
-
-def patience_from(params: t.Mapping[str, t.Any]) -> _converge.Patience:
-    """How the task waits.
-
-    Raises:
-        VirtmemError: an option has a value that can't be used.
-    """
-    for option, least in (("wait_timeout", 0), ("wait_sleep", 1)):
-        if params[option] < least:
-            raise _invalid(option, params[option], f"is less than {least} seconds", f"Give {least} or more.")
-    return _converge.Patience(
-        wait=params["wait"],
-        timeout=params["wait_timeout"],
-        sleep=params["wait_sleep"],
-        tolerance=size.parse_tolerance(params["wait_tolerance"]),
-    )
-
+from ._memory.plan import DevicePlan
 
 # --- values to results
 
 
-def device_result(
-    sides: t.Mapping[str, Device | None], wish: Wish | None, plan: DevicePlan | None, tolerance: size.Tolerance
-) -> dict[str, t.Any]:
-    """A device as results show it, with both its sides."""
-    live, config = sides[LIVE], sides[CONFIG]
-    either = live or config
-    converged: bool | None = None
-    shortfall: int | None = None
-    if live is not None or (plan is not None and LIVE in plan.scopes):
-        converged, shortfall = progress.outcome(live, plan.goal if plan else None, wish, tolerance)
-    return {
-        "alias": (live and live.user_alias) or (config and config.user_alias) or (wish and wish.alias) or None,
-        "model": either.model if either else wish.model if wish else None,
-        "live": live.describe() if live else None,
-        "config": config.describe() if config else None,
-        "converged": converged,
-        "shortfall": shortfall,
-    }
+def _failure(error: VirtmemError) -> dict[str, t.Any]:
+    return {"msg": error.msg, "error_code": error.error_code, "details": error.details, "hint": error.hint}
+
+
+def _device(domain: Domain, plan: DevicePlan, planned_only: bool, tolerance: size.Tolerance) -> dict[str, t.Any] | None:
+    sides = plan.after
+    if not planned_only:
+        try:
+            # What is, not what was planned.
+            sides = identity.select_all(domain, plan.wish)
+        except VirtmemError:
+            return None
+    judged = sides[LIVE] is not None or LIVE in plan.scopes
+    return inventory.device_result(sides, plan.wish, plan.goal, judged, tolerance)
 
 
 @dataclass
@@ -211,45 +47,91 @@ class Report:
     """What a task will answer, filled in as the task goes: as complete on failure as it got."""
 
     wants_diff: bool
+    planned_only: bool
     tolerance: size.Tolerance = size.EXACT
     started: float = field(default_factory=time.monotonic)
-    domain: Domain | None = None
-    wish: Wish | None = None
-    plan: Plan | None = None
-    steps: t.Sequence[Step] = ()
-    planned_only: bool = False
-    changed: bool = False
+    jobs: t.Sequence[_converge.Job] = ()
 
-    def _device(self) -> dict[str, t.Any] | None:
-        if self.domain is None or self.wish is None:
-            return None
-        plan = self.plan.devices[0] if self.plan else None
-        if plan and self.planned_only:
-            return device_result(plan.after, self.wish, plan, self.tolerance)
-        try:
-            sides = identity.select_all(self.domain, self.wish)
-        except VirtmemError:
-            return None
-        return device_result(sides, self.wish, plan, self.tolerance)
+    @property
+    def duration(self) -> float:
+        """How long the task has taken so far, in seconds."""
+        return round(time.monotonic() - self.started, 3)
 
-    def result(self) -> dict[str, t.Any]:
-        """The result's keys: the same in check mode, on success and on failure."""
-        plan = self.plan
-        result: dict[str, t.Any] = {
-            "changed": self.changed,
-            "domain": self.domain.describe() if self.domain else None,
-            "device": self._device(),
-            "steps": [step.describe() for step in self.steps],
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know all the same."""
+        return [text for job in self.jobs if job.plan for text in job.plan.warnings]
+
+    def changed(self, job: _converge.Job) -> bool:
+        """Whether anything is done to this domain, or would be."""
+        return bool(job.steps) and job.error is None if self.planned_only else bool(job.done)
+
+    def devices(self, job: _converge.Job) -> list[dict[str, t.Any] | None]:
+        """The devices of one domain, in the order in which they are declared."""
+        if job.observed is None:
+            return []
+        if job.plan is None:
+            # Nothing could be planned; the devices are shown as they are.
+            shown = [DevicePlan(wish, (), (), {}, {}) for wish in job.order.declaration.wishes]
+            return [_device(job.observed, plan, False, self.tolerance) for plan in shown]
+        return [_device(job.observed, plan, self.planned_only, self.tolerance) for plan in job.plan.devices]
+
+    def common(self, job: _converge.Job | None) -> dict[str, t.Any]:
+        """The part of a result that every domain has, whatever became of it."""
+        plan = job.plan if job else None
+        return {
+            "changed": self.changed(job) if job else False,
+            "domain": job.observed.describe() if job and job.observed else None,
+            "steps": [step.describe() for step in job.steps] if job else [],
             "restart_required": bool(plan and plan.restart_reasons),
             "restart_reasons": list(plan.restart_reasons) if plan else [],
-            "duration": round(time.monotonic() - self.started, 3),
         }
-        if self.wants_diff and plan:
-            result["diff"] = plan.devices[0].diff()
+
+    def device_result(self) -> dict[str, t.Any]:
+        """The result of the module memory_device."""
+        job = self.jobs[0] if self.jobs else None
+        devices = self.devices(job) if job else []
+        result = {**self.common(job), "device": devices[0] if devices else None, "duration": self.duration}
+        if self.wants_diff and job and job.plan:
+            result["diff"] = job.plan.devices[0].diff()
         return result
 
+    def layout_result(self) -> dict[str, t.Any]:
+        """The result of the module memory_layout."""
+        domains = []
+        for job in self.jobs:
+            failure = _failure(job.error) if job.error else None
+            domain = {**self.common(job), "name": job.order.domain, "devices": self.devices(job), "failure": failure}
+            domains.append(domain)
+        result: dict[str, t.Any] = {
+            "changed": any(domain["changed"] for domain in domains),
+            "domains": domains,
+            "failed_domains": [domain["name"] for domain in domains if domain["failure"]],
+            "restart_required": any(domain["restart_required"] for domain in domains),
+            "restart_reasons": [
+                f"{domain['name']}: {reason}" for domain in domains for reason in domain["restart_reasons"]
+            ],
+            "duration": self.duration,
+        }
+        if self.wants_diff:
+            result["diff"] = {side: self._layout_side(side) for side in ("before", "after")}
+        return result
 
-# --- the modules
+    def _layout_side(self, side: str) -> dict[str, t.Any]:
+        shown: dict[str, t.Any] = {}
+        for job in self.jobs:
+            if job.plan is None:
+                continue
+            config = job.plan.domain.config if side == "before" else job.plan.config
+            devices = {plan.wish.describe(): plan.diff()[side] for plan in job.plan.devices}
+            shown[job.order.domain] = {"devices": devices}
+            if job.order.declaration.readies and config is not None:
+                limit = None if config.max_memory is None else size.show(config.max_memory)
+                shown[job.order.domain].update(max_memory=limit, slots=config.slots, free_ports=config.free_ports)
+        return shown
+
+
+# --- running
 
 
 def _require_libraries() -> None:
@@ -268,73 +150,119 @@ def _require_libraries() -> None:
             )
 
 
-def _circumstances(
-    hypervisor: _libvirt.Hypervisor, wishes: t.Collection[Wish], patience: _converge.Patience
-) -> Circumstances:
-    """What plans on this hypervisor depend on. The host is only asked for what a wish needs of it."""
-    host: Host | None = None
-    if any(wish.nodemask is not None or wish.pagesize is not None or wish.model == SGX_EPC for wish in wishes):
-        sgx = any(wish.model == SGX_EPC for wish in wishes)
-        host = xml.read_host(hypervisor.capabilities(), hypervisor.domain_capabilities() if sgx else None)
-    return Circumstances(hypervisor.versions(), host, patience.wait)
+def _manage(uri: str, orders: t.Sequence[_converge.Order], patience: _converge.Patience, report: Report) -> None:
+    """Read, plan, and (unless it is check mode) change and wait; the report learns every step of the way.
 
-
-def _manage_device(params: t.Mapping[str, t.Any], check_mode: bool, report: Report) -> None:
-    """Read, plan, and (unless it is check mode) change and wait; the report learns every step of the way."""
-    wish = report.wish = wish_from(params)
-    patience = patience_from(params)
+    Where anything speaks against the plan of any domain, nothing is changed in any.
+    """
     report.tolerance = patience.tolerance
-    declaration = Declaration((wish,))
-    with _libvirt.connect(params["uri"]) as hypervisor:
-        uuid_ = hypervisor.find(params["domain"])
-        report.domain = _converge.observe(hypervisor, uuid_)
-        circumstances = _circumstances(hypervisor, [wish], patience)
-        report.plan = plan_domain(report.domain, declaration, circumstances)
-        report.steps = report.plan.steps
-        report.planned_only = check_mode
-        if check_mode:
-            report.changed = report.plan.changed
+    with _libvirt.connect(uri) as hypervisor:
+        report.jobs = _converge.prepare(hypervisor, orders, patience)
+        if report.planned_only or any(job.error for job in report.jobs):
             return
-        job = _converge.Job(uuid_, declaration, circumstances, report.domain, report.plan)
-        try:
-            _converge.carry_out(hypervisor, [job], patience)
-        finally:
-            report.changed = bool(job.done)
-            report.domain, report.plan, report.steps = job.observed, job.plan, job.steps
-        if job.error:
-            job.error.details.setdefault("steps_done", len(job.done))
-            raise job.error
+        _converge.carry_out(hypervisor, report.jobs, patience)
+        for job in report.jobs:
+            if job.error:
+                job.error.details.setdefault("steps_done", len(job.done))
 
 
-def _warn(module: AnsibleModule, report: Report) -> None:
-    for warning in report.plan.warnings if report.plan else ():
+def _failed(jobs: t.Sequence[_converge.Job]) -> VirtmemError | None:
+    """What the task fails with, if it does: the one domain's error, or one that names them all."""
+    failed = [job for job in jobs if job.error]
+    if not failed or failed[0].error is None:
+        return None
+    if len(failed) == 1:
+        return failed[0].error
+    errors = {job.order.domain: _failure(job.error) for job in failed if job.error}
+    return VirtmemError(
+        "domains_failed",
+        f"{len(failed)} of {len(jobs)} domains failed: "
+        + "; ".join(f"{name} ({error['error_code']})" for name, error in errors.items())
+        + ".",
+        {"domains": errors},
+        "See the failure of each in the result's domains; a run after the cause is gone goes on from there.",
+    )
+
+
+def _module(arguments: t.Mapping[str, t.Any], **more: t.Any) -> AnsibleModule:
+    return AnsibleModule(argument_spec={**_options.CONNECTION_OPTIONS, **arguments}, supports_check_mode=True, **more)
+
+
+def _answer(
+    module: AnsibleModule, report: Report, work: t.Callable[[], None], result: t.Callable[[], dict[str, t.Any]]
+) -> None:
+    """Does the work and ends the module with its result, or with the error and as much of the result as there is."""
+    try:
+        _require_libraries()
+        work()
+        error = _failed(report.jobs)
+    except VirtmemError as raised:
+        error = raised
+    for warning in report.warnings:
         module.warn(warning)
+    if error is not None:
+        module.fail_json(**_failure(error), **result())
+    module.exit_json(**result())
 
 
 def memory_device() -> None:
-    """The module `memory_device`."""
-    module = AnsibleModule(
-        argument_spec={
+    """The module `memory_device`: the layout of one device."""
+    module = _module(
+        {
             "domain": {"type": "str", "required": True},
-            **CONNECTION_OPTIONS,
-            **DEVICE_OPTIONS,
-            **WAIT_OPTIONS,
+            **_options.DEVICE_OPTIONS,
+            **_options.WAIT_OPTIONS,
         },
-        required_one_of=[("alias", "model", "node", "slot", "base")],
-        supports_check_mode=True,
+        required_one_of=[_options.IDENTITY],
     )
-    report = Report(wants_diff=module._diff)
-    try:
-        _require_libraries()
-        _manage_device(module.params, module.check_mode, report)
-    except VirtmemError as error:
-        _warn(module, report)
-        module.fail_json(
-            msg=error.msg,
-            error_code=error.error_code,
-            details=error.details,
-            hint=error.hint,
-            **report.result(),
-        )
-    _warn(module, report)
-    module.exit_json(**report.result())
+    report = Report(wants_diff=module._diff, planned_only=module.check_mode)
+
+    def work() -> None:
+        declaration = Declaration((_options.wish_from(module.params),))
+        order = _converge.Order(module.params["domain"], declaration)
+        _manage(module.params["uri"], [order], _options.patience_from(module.params), report)
+
+    _answer(module, report, work, report.device_result)
+
+
+def memory_layout() -> None:
+    """The module `memory_layout`: whole domains, many in one task."""
+    module = _module({**_options.LAYOUT_OPTIONS, **_options.WAIT_OPTIONS})
+    report = Report(wants_diff=module._diff, planned_only=module.check_mode)
+
+    def work() -> None:
+        orders = [_options.order_from(domain) for domain in module.params["domains"]]
+        _manage(module.params["uri"], orders, _options.patience_from(module.params), report)
+
+    _answer(module, report, work, report.layout_result)
+
+
+def _inventory(params: t.Mapping[str, t.Any], told: dict[str, t.Any]) -> None:
+    selection = _options.selection_from(params)
+    with _libvirt.connect(params["uri"], read_only=True) as hypervisor:
+        versions = hypervisor.versions()
+        told["hypervisor"] = inventory.hypervisor(versions)
+        chosen = _survey.choose(hypervisor.list_domains(), params["domains"], params["uri"])
+        for listed, answer in _survey.read_all(hypervisor, chosen, params["timeout"]):
+            if answer is None:
+                continue
+            try:
+                if isinstance(answer, VirtmemError):
+                    raise answer
+                domain = inventory.describe(_converge.decode(answer), selection, versions)
+            except VirtmemError as error:
+                domain = inventory.unreadable(listed.name, listed.uuid, listed.state, listed.persistent, error)
+            told["domains"].append(domain)
+        told["summary"] = inventory.summary(told["domains"])
+
+
+def memory_device_info() -> None:
+    """The module `memory_device_info`."""
+    module = _module(_options.INFO_OPTIONS)
+    report = Report(wants_diff=False, planned_only=True)
+    told: dict[str, t.Any] = {"hypervisor": None, "domains": [], "summary": None}
+
+    def result() -> dict[str, t.Any]:
+        return {"changed": False, **told, "duration": report.duration}
+
+    _answer(module, report, lambda: _inventory(module.params, told), result)

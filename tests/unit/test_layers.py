@@ -30,7 +30,7 @@ ONLY_IN = {
     "ansible.module_utils.basic": TOP,
 }
 # The layers of module_utils from below; a file imports nothing above itself.
-LAYERS = ("_memory", "_libvirt", "_converge", "_module")
+LAYERS = ("_memory", "_libvirt", "_survey", "_converge", "_options", "_module")
 # What would let clock, chance or the outside world into the core.
 _IMPURE = """
 ansible asyncio concurrent datetime glob http io locale logging multiprocessing os pathlib queue random secrets select
@@ -325,4 +325,6 @@ def test_the_checker_finds_a_bad_head(source: str, complaint: str) -> None:
 )
 def test_the_checker_leaves_good_files_alone(path: str, code: str) -> None:
     assert complaints(path, HEAD + code + "\n") == []
+
+
 # REUSE-IgnoreEnd

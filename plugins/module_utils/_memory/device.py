@@ -100,6 +100,9 @@ class Definition:
     other_aliases: frozenset[str] = frozenset()  # of the devices that are no memory
     acpi: bool = True  # DIMMs are plugged through it
     current_memory: int | None = None  # <currentMemory>
+    cell_memory: int | None = None  # what the NUMA cells have together; None where there are none
+    balloon: bool = True  # whether libvirt learns from the guest how much it uses
+    active: bool = False  # whether this is a running guest's
 
     @property
     def base(self) -> int:
@@ -124,7 +127,8 @@ class Definition:
     def _with_devices(self, devices: t.Sequence[Device], more: int, count: int, device: Device) -> Definition:
         ports = self.free_ports
         if ports is not None and device.model in (VIRTIO_MEM, VIRTIO_PMEM):
-            ports -= count
+            # libvirt adds a port to a configuration that has none left.
+            ports = max(ports - count, 0)
         return replace(self, devices=tuple(devices), total=self.total + more, free_ports=ports)
 
 
@@ -216,9 +220,42 @@ class Wish:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a domain's memory is to be."""
+    """What a domain's memory is to be. Sizes are in bytes, None means: not given."""
 
     wishes: tuple[Wish, ...] = ()
+    exclusive: bool = False  # no other devices than these
+    max_memory: int | None = None
+    slots: int | None = None
+    spare_ports: int | None = None
+
+    @property
+    def readies(self) -> bool:
+        """Whether the domain itself is to be changed, not only its devices."""
+        return any(value is not None for value in (self.max_memory, self.slots, self.spare_ports))
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What a persistent definition lacks to take the declared devices. None and zero mean: nothing."""
+
+    max_memory: int | None = None
+    slots: int | None = None
+    cell_memory: int | None = None  # of the first NUMA cell, which holds all the memory and all the processors
+    ports: int = 0  # how many hot-plug ports are added
+    acpi: bool = False
+
+    def applied(self, definition: Definition) -> Definition:
+        """The definition that has it."""
+        ports = definition.free_ports
+        return replace(
+            definition,
+            max_memory=definition.max_memory if self.max_memory is None else self.max_memory,
+            slots=definition.slots if self.slots is None else self.slots,
+            cells=definition.cells if self.cell_memory is None else (0,),
+            cell_memory=definition.cell_memory if self.cell_memory is None else self.cell_memory,
+            free_ports=(ports or 0) + self.ports if self.ports else ports,
+            acpi=definition.acpi or self.acpi,
+        )
 
 
 def parse_nodeset(text: str) -> tuple[int, ...]:
@@ -233,7 +270,8 @@ def parse_nodeset(text: str) -> tuple[int, ...]:
         first, dash, last = part[exclude:].partition("-")
         if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
             raise ValueError(text)
-        low, high = int(first[:9]), int((last or first)[:9])
+        # Very long numbers never become an int.
+        low, high = (int(number.lstrip("0")[:9] or "0") for number in (first, last or first))
         if low > high or high > 4095:
             raise ValueError(text)
         chosen = range(low, high + 1)
@@ -241,6 +279,8 @@ def parse_nodeset(text: str) -> tuple[int, ...]:
             nodes.difference_update(chosen)
         else:
             nodes.update(chosen)
+    if not nodes:
+        raise ValueError(text)
     return tuple(sorted(nodes))
 
 

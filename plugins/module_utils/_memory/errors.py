@@ -28,6 +28,7 @@ ERROR_CODES: dict[str, str] = {
     "domain_paused": "The domain was paused by an error, its guest can't answer.",
     "domain_stopped": "The domain stopped before the guest had the memory.",
     "domain_vanished": "The domain was undefined or went away while the task ran.",
+    "domains_failed": "More than one domain of the layout failed; each has its own failure.",
     "guest_rejected_unplug": "The guest refused to give the device back.",
     "insufficient_headroom": "The device does not fit under the domain's maxMemory.",
     "invalid_alias": "The alias has characters that libvirt would drop silently.",

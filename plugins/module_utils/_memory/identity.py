@@ -125,10 +125,64 @@ def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
             {"candidates": listed},
             "Give the alias of the one that is meant.",
         )
-    if len(sides) != 1:
+    here, there = (LIVE, CONFIG) if found[LIVE] and (len(sides) == 1 or found[LIVE].user_alias) else (CONFIG, LIVE)
+    known = found[here]
+    if known is None or (len(sides) == 2 and not _has_alias(domain.scope(there), known)):
         return found
-    here, there = (LIVE, CONFIG) if found[LIVE] else (CONFIG, LIVE)
-    return {here: sides[0], there: _other_side(domain, sides[0], here, there)}
+    # The alias joins, even where the other side has something else that what is given fits.
+    return {here: known, there: _other_side(domain, known, here, there)}
+
+
+def _has_alias(definition: Definition | None, device: Device) -> bool:
+    return definition is not None and any(
+        device.user_alias and item.alias == device.alias for item in definition.devices
+    )
+
+
+def pairs(domain: Domain) -> list[tuple[Device | None, Device | None]]:
+    """Every device once, with its live and its persistent side, in the order of the running guest.
+
+    A user alias joins two sides; without one, being alike does. Where several are alike it makes no difference
+    which of them are joined.
+    """
+    live = list(domain.live.devices) if domain.live else []
+    config = list(domain.config.devices) if domain.config else []
+    joined: list[tuple[Device | None, Device | None]] = []
+    for device in live:
+        twin = next((item for item in config if device.user_alias and item.alias == device.alias), None)
+        if twin is None:
+            alike = [
+                item for item in config if kind(item) == kind(device) and not (item.user_alias and device.user_alias)
+            ]
+            # A nameless pair first: an alias that only one side has yet is the second guess.
+            twin = min(alike, key=lambda item: item.user_alias != device.user_alias, default=None)
+        if twin is not None:
+            config.remove(twin)
+        joined.append((device, twin))
+    return [*joined, *((None, device) for device in config)]
+
+
+def selector(domain: Domain, live: Device | None, config: Device | None) -> dict[str, t.Any]:
+    """The options beside a device's properties that a task needs to name it: its alias, its slot, or nothing.
+
+    Raises:
+        VirtmemError: `ambiguous_device`, nothing tells it from the others.
+    """
+    sides = [device for device in (config, live) if device is not None]
+    alias = next((device.user_alias for device in sides if device.user_alias), None)
+    properties = {name: getattr(sides[0], name) for name in ("model", "node", "path")}
+    slot = {"slot": sides[0].slot} if sides[0].slot is not None else {}
+    attempts: list[dict[str, t.Any]] = [{"alias": alias}] if alias else [{}, slot]
+    problem = VirtmemError("ambiguous_device", "It has no user alias, and nothing else tells it from other devices.")
+    for attempt in attempts:
+        try:
+            found = select_all(domain, Wish(**(attempt if alias else {**properties, **attempt})))
+        except VirtmemError as error:
+            problem = error
+            continue
+        if found[LIVE] is live and found[CONFIG] is config:
+            return attempt
+    raise problem
 
 
 # --- the same device without, or not yet with, an alias
@@ -182,15 +236,6 @@ def _other_side(domain: Domain, device: Device, here: str, there: str) -> Device
     # Those that have a nameless device of their own on this side are not it.
     if len(same) > len([item for item in claimed if kind(item) == kind(device)]):
         return _only(same, there, f"{device.alias} is without its alias, and could be", _RESTART_TO_NAME)
-    similar = [item for item in nameless if item.model == device.model]
-    if len(similar) > len([item for item in claimed if item.model == device.model]):
-        raise VirtmemError(
-            "ambiguous_device",
-            f"The {there} definition has no {device.alias}, but {_summary(similar[0])}, which may be the same device "
-            f"before a restart, or another one.",
-            {"scope": there, "candidates": [_summary(item) for item in similar]},
-            _RESTART_TO_NAME,
-        )
     return None
 
 

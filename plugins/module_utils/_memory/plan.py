@@ -15,9 +15,9 @@ together is known before the first change.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from . import identity, rules, support, xml
+from . import identity, readiness, rules, support, xml
 from .device import (
     ABSENT,
     CONFIG,
@@ -30,6 +30,7 @@ from .device import (
     Device,
     Domain,
     Host,
+    Readiness,
     Wish,
 )
 from .errors import VirtmemError
@@ -70,6 +71,7 @@ class Step:
     before: Device | None = None  # the device as it was read, which must still be there when the step is carried out
     until: Goal | None = None  # what the guest must reach before the next step of its domain
     rank: int = GROW
+    ready: Readiness | None = None  # a redefinition of the domain itself, not of a device
 
     def describe(self) -> dict[str, str]:
         """The step as results show it."""
@@ -77,7 +79,7 @@ class Step:
 
     def after(self) -> Device | None:
         """The device that the step leaves."""
-        if self.op == DETACH:
+        if self.op == DETACH or self.ready is not None:
             return None
         device = xml.read_device(self.xml)
         # What the guest has is what it has: a plan delivers nothing.
@@ -109,9 +111,10 @@ class Plan:
     """Everything that will happen to one domain."""
 
     domain: Domain
-    devices: tuple[DevicePlan, ...]  # in the order in which they are declared
+    devices: tuple[DevicePlan, ...]  # in the order in which they are declared, then those that must go
     steps: tuple[Step, ...]  # in the order in which they are taken
-    warnings: tuple[str, ...] = ()
+    config: Definition | None = None  # the configuration as the steps leave it
+    readiness_reasons: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -131,7 +134,13 @@ class Plan:
     @property
     def restart_reasons(self) -> tuple[str, ...]:
         """What can only become real at the next boot."""
-        return tuple(reason for device in self.devices for reason in device.restart_reasons)
+        told = [reason for device in self.devices for reason in device.restart_reasons]
+        return (*self.readiness_reasons, *told)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know all the same."""
+        return tuple(text for device in self.devices for text in device.warnings)
 
 
 def _sides(devices: t.Mapping[str, Device | None]) -> dict[str, t.Any]:
@@ -526,10 +535,12 @@ def _plan_present(found: _Found) -> tuple[_LivePlan, Step | None]:
     return _plan_live(live) if live else _LivePlan(), config
 
 
-def _plan_device(domain: Domain, wish: Wish, circumstances: Circumstances) -> DevicePlan:
-    """The steps for one device on the domain as it is."""
+def _plan_device(
+    domain: Domain, wish: Wish, circumstances: Circumstances, known: t.Mapping[str, Device | None] | None = None
+) -> DevicePlan:
+    """The steps for one device on the domain as it is; `known` is the device where no wish can name it."""
     _judge(domain, wish, circumstances)
-    devices = identity.select_all(domain, wish)
+    devices = dict(known) if known is not None else identity.select_all(domain, wish)
     found = _Found(domain, wish, circumstances, _scopes(domain, wish.scope), devices)
     live, config = _plan_absent(found) if wish.state == ABSENT else _plan_present(found)
     problem = rules.answering(domain) if _needs_the_guest(live, devices[LIVE]) else None
@@ -567,7 +578,9 @@ def _evolved(domain: Domain, steps: t.Iterable[Step]) -> Domain:
             continue
         after = step.after()
         before = next((item for item in definition.devices if item == step.before), None)
-        if before is None and after is not None:
+        if step.ready is not None:
+            definition = step.ready.applied(definition)
+        elif before is None and after is not None:
             definition = definition.having(after)
         elif before is not None:
             definition = definition.without(before) if after is None else definition.changing(before, after)
@@ -584,13 +597,43 @@ def _rank(domain: Domain, wish: Wish) -> int:
     return SHRINK if wish.requested is not None and now and wish.requested < max(now) else GROW
 
 
-@dataclass
-class _Draft:
-    """A plan while it is made."""
+@dataclass(frozen=True)
+class _Task:
+    """One device that is to be planned: a declared one, or one that must go because it is not declared."""
 
-    domain: Domain
-    devices: dict[int, DevicePlan] = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
+    rank: int
+    wish: Wish
+    known: t.Mapping[str, Device | None] | None = None
+
+
+def _undeclared(domain: Domain, wishes: t.Sequence[Wish]) -> t.Iterator[_Task]:
+    """The devices that no wish names."""
+    declared = [device for wish in wishes for device in identity.select_all(domain, wish).values() if device]
+    for live, config in identity.pairs(domain):
+        sides = [device for device in (live, config) if device is not None]
+        if not any(device is side for device in declared for side in sides):
+            alias = next((device.user_alias for device in sides if device.user_alias), None)
+            wish = Wish(alias=alias or sides[0].alias, model=sides[0].model, state=ABSENT)
+            yield _Task(REMOVE, wish, {LIVE: live, CONFIG: config})
+
+
+def _refuse_twins(wishes: t.Sequence[Wish]) -> None:
+    aliases = [wish.alias for wish in wishes if wish.alias]
+    twice = next((alias for alias in aliases if aliases.count(alias) > 1), None)
+    if twice:
+        raise VirtmemError(
+            "invalid_option",
+            f"alias: {twice} is declared {aliases.count(twice)} times for the same domain.",
+            {"option": "alias", "value": twice},
+            "Declare each device once.",
+        )
+
+
+def _with_readiness(steps: list[Step], step: Step) -> list[Step]:
+    """The steps with the one that makes the domain ready before the first that may need it."""
+    needing = (index for index, item in enumerate(steps) if item.scope == CONFIG and item.rank == GROW)
+    place = next(needing, len(steps))
+    return [*steps[:place], step, *steps[place:]]
 
 
 def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circumstances) -> Plan:
@@ -602,19 +645,37 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
         circumstances: what answers, and how patient the task is.
 
     Raises:
-        VirtmemError: a wish can't be met; nothing has been changed.
+        VirtmemError: the declaration can't be met; nothing has been changed.
     """
-    wishes = declaration.wishes
+    wishes, versions = declaration.wishes, circumstances.versions
+    _refuse_twins(wishes)
     for wish in wishes:
         _judge(domain, wish, circumstances)
-    draft = _Draft(domain)
-    for index, wish in sorted(enumerate(wishes), key=lambda item: _rank(domain, item[1])):
-        device = draft.devices[index] = _plan_device(draft.domain, wish, circumstances)
-        draft.steps.extend(device.steps)
-        draft.domain = _evolved(draft.domain, device.steps)
+    problem = readiness.check(declaration, domain)
+    if problem:
+        raise problem
+    now = domain
+    if domain.config is not None:
+        now = domain.with_scope(CONFIG, readiness.provisional(declaration, domain.config, versions))
+    tasks = [_Task(_rank(domain, wish), wish) for wish in wishes]
+    if declaration.exclusive:
+        tasks += _undeclared(domain, wishes)
+    plans: dict[int, DevicePlan] = {}
+    steps: list[Step] = []
+    for index, task in sorted(enumerate(tasks), key=lambda item: item[1].rank):
+        device = plans[index] = _plan_device(now, task.wish, circumstances, task.known)
+        steps.extend(device.steps)
+        now = _evolved(now, device.steps)
+    config = now.config
+    if domain.config is not None and config is not None:
+        lacking = readiness.lacking(declaration, domain.config, config, versions)
+        if lacking != Readiness():
+            steps = _with_readiness(steps, Step(REDEFINE, CONFIG, xml.readiness(lacking), ready=lacking))
+        config = readiness.result(lacking, domain.config, config)
     return Plan(
         domain=domain,
-        devices=tuple(draft.devices[index] for index in range(len(wishes))),
-        steps=tuple(draft.steps),
-        warnings=tuple(text for index in range(len(wishes)) for text in draft.devices[index].warnings),
+        devices=tuple(plans[index] for index in range(len(tasks))),
+        steps=tuple(steps),
+        config=config,
+        readiness_reasons=readiness.reasons(declaration, domain, config) if config is not None else (),
     )

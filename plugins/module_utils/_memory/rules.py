@@ -261,15 +261,19 @@ def _slots(
         return _slot_error(wanted, scope_name, f"is not below the domain's {definition.slots} slots", definition)
     if wanted is not None and any(item.slot == wanted for item in definition.devices):
         return _slot_error(wanted, scope_name, "is taken by another device", definition)
+    update = f", or update libvirt to {support.show_version(support.SLOTS_ONLY_FOR_DIMMS)}" if counts_all else ""
+    return _full(definition, taken, scope_name, update)
+
+
+def _full(definition: Definition, taken: t.Collection[Device], scope_name: str, otherwise: str) -> VirtmemError | None:
     if len(taken) < definition.slots:
         return None
     return VirtmemError(
         "no_free_slot",
-        f"All {definition.slots} memory slots of the {scope_name} definition are taken by "
-        f"{len(taken)} devices{'; this libvirt counts every memory device' if every else ''}.",
+        f"All {definition.slots} memory slots of the {scope_name} definition are taken by {len(taken)} devices"
+        f"{'; this libvirt counts every memory device' if otherwise else ''}.",
         {"scope": scope_name, "slots": definition.slots, "devices": len(taken)},
-        "Raise the slots of <maxMemory> (it takes a restart)"
-        + (f", or update libvirt to {support.show_version(support.SLOTS_ONLY_FOR_DIMMS)}." if counts_all else "."),
+        f"Raise the slots of <maxMemory> (it takes a restart){otherwise}.",
     )
 
 
@@ -413,6 +417,26 @@ def attach(
             _slots(definition, values, versions, scope_name),
             _base(definition, values, scope_name),
             _port(definition, model, scope_name),
+        ]
+    )
+
+
+def stored(definition: Definition, device: Device, versions: support.Versions) -> VirtmemError | None:
+    """Why a device of a persistent definition would keep the domain from its next boot, or None."""
+    values = device.describe()
+    rest = definition.without(device)
+    others = [item for item in rest.devices if support.facts(item.model).takes_slot]
+    every = rest.devices if versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS else others
+    takes = support.facts(device.model).takes_slot or versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS
+    return _first(
+        [
+            _bootable(device.model, versions, CONFIG),
+            _room(rest, device.size, CONFIG),
+            _node(rest, device.model, device.node, versions, CONFIG),
+            _acpi(rest, device.model, CONFIG),
+            _full(rest, every, CONFIG, "") if takes else None,
+            _base(rest, values, CONFIG),
+            size(device.size, device.block, definition.arch) if device.block else None,
         ]
     )
 

@@ -16,7 +16,7 @@ import traceback
 import typing as t
 from dataclasses import dataclass
 
-from .device import Definition, Device, Host, format_nodeset, parse_nodeset
+from .device import Definition, Device, Host, Readiness, format_nodeset, parse_nodeset
 from .errors import VirtmemError
 from .size import KIB, UNITS, align_up
 
@@ -208,6 +208,10 @@ def _free_ports(root: Element) -> int | None:
     return len(ports - used)
 
 
+def _cell_memory(cell: Element) -> int:
+    return align_up(int(cell.get("memory", "0")) * UNITS[cell.get("unit", "KiB").lower()], KIB)
+
+
 def read_definition(text: str) -> Definition:
     """What a domain's XML says of its memory.
 
@@ -215,7 +219,7 @@ def read_definition(text: str) -> Definition:
         VirtmemError: `invalid_xml`.
     """
     root = _parse(text)
-    elements = root.findall("devices/memory")
+    elements, cells = root.findall("devices/memory"), root.findall("cpu/numa/cell")
     aliases = {item.get("name", "") for item in root.findall("devices//alias")}
     devices = tuple(_device(element, position) for position, element in enumerate(elements))
     try:
@@ -225,11 +229,14 @@ def read_definition(text: str) -> Definition:
             total=0 if memory is None else _bytes(memory),
             max_memory=None if most is None else _bytes(most),
             slots=0 if most is None else int(most.get("slots", "0")),
-            cells=tuple(int(cell.get("id", str(number))) for number, cell in enumerate(root.findall("cpu/numa/cell"))),
+            cells=tuple(int(cell.get("id", str(number))) for number, cell in enumerate(cells)),
             arch=_raw(root, "os/type/@arch") or "x86_64",
             free_ports=_free_ports(root),
             acpi=root.find("features/acpi") is not None,
             current_memory=None if current is None else _bytes(current),
+            cell_memory=sum(map(_cell_memory, cells)) if cells else None,
+            balloon=not any(item.get("model") == "none" for item in root.findall("devices/memballoon")),
+            active=root.get("id") is not None,
             other_aliases=frozenset(aliases - {item.alias for item in devices} - {""}),
         )
     except (KeyError, ValueError) as error:
@@ -414,3 +421,70 @@ def replace_device(domain: str, before: Device, after: str) -> str:
             total.text = _written(max(0, _bytes(total) + grown), SIZE)
             total.set("unit", "KiB")
     return etree.tostring(root, encoding="unicode")
+
+
+# What a domain's definition has before what, as far as it matters here; libvirt reads any order, people prefer its own.
+_BEFORE = {
+    "maxMemory": ("memory",),
+    "features": ("cpu", "clock", "on_poweroff", "devices"),
+    "cpu": ("clock", "devices"),
+}
+
+
+def _section(root: Element, tag: str) -> Element:
+    """The child of the domain with this tag, made where libvirt prints it if it is missing."""
+    section = root.find(tag)
+    if section is None:
+        section = etree.Element(tag)
+        later = next((item for name in _BEFORE[tag] if (item := root.find(name)) is not None), None)
+        if later is None:
+            root.append(section)
+        else:
+            section.tail = root.text
+            later.addprevious(section)
+    return section
+
+
+def make_ready(domain: str, lacking: Readiness) -> str:
+    """The domain's XML with what it lacks to take memory devices, everything else untouched."""
+    root = _parse(domain)
+    _make_ready(root, lacking)
+    return etree.tostring(root, encoding="unicode")
+
+
+def readiness(lacking: Readiness) -> str:
+    """Only what `make_ready` changes, as the skeleton of a domain: what a step shows."""
+    root = etree.Element("domain")
+    _make_ready(root, lacking)
+    etree.indent(root)
+    return _text(root)
+
+
+def _make_ready(root: Element, lacking: Readiness) -> None:
+    if lacking.max_memory is not None or lacking.slots is not None:
+        limit = _section(root, "maxMemory")
+        if lacking.max_memory is not None:
+            limit.text = _written(lacking.max_memory, SIZE)
+            limit.set("unit", "KiB")
+        if lacking.slots is not None:
+            limit.set("slots", str(lacking.slots))
+    if lacking.acpi:
+        _child(_section(root, "features"), "acpi")
+    if lacking.cell_memory is not None:
+        processors = int(_raw(root, "vcpu") or "1")
+        cell = _child(_child(_section(root, "cpu"), "numa"), "cell")
+        cell.set("id", "0")
+        cell.set("cpus", f"0-{processors - 1}" if processors > 1 else "0")
+        cell.set("memory", _written(lacking.cell_memory, SIZE))
+        cell.set("unit", "KiB")
+    if lacking.ports:
+        devices = _child(root, "devices")
+        for _number in range(lacking.ports):
+            # libvirt gives it its index and address.
+            port = etree.Element("controller", type="pci", model="pcie-root-port")
+            controllers = devices.findall("controller")
+            if controllers:
+                port.tail = controllers[-1].tail
+                controllers[-1].addnext(port)
+            else:
+                devices.append(port)

@@ -74,7 +74,8 @@ class Hypervisor:
             guest.requested = 3 * GIB
         runs = guest.stops is None or self.now < guest.stops
         config = "<domain><memory unit='GiB'>1</memory><devices/></domain>"
-        live = config.replace("<devices/>", f"<devices>{guest.element(self.now)}</devices>") if runs else None
+        running = config.replace("<domain>", "<domain id='1'>")
+        live = running.replace("<devices/>", f"<devices>{guest.element(self.now)}</devices>") if runs else None
         return _libvirt.Reading(
             name="web1",
             uuid=uuid,
@@ -125,7 +126,8 @@ def start(host: Hypervisor, requested: int = 2 * GIB) -> list[_converge.Job]:
         observed = _converge.observe(t.cast("t.Any", host), uuid)
         wish = Wish(alias="ua-vm0", requested=requested, scope="live")
         plan = planning.planned(observed, wish)
-        jobs.append(_converge.Job(uuid, Declaration((wish,)), planning.CIRCUMSTANCES, observed, plan))
+        order = _converge.Order(uuid, Declaration((wish,)))
+        jobs.append(_converge.Job(order, uuid, planning.CIRCUMSTANCES, observed, plan, list(plan.steps)))
     host.log.clear()
     return jobs
 

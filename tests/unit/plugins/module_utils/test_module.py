@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("ansible.module_utils.basic")
 
 from ansible_collections.virtmem.libvirt.plugins.doc_fragments import _connection, _device, _wait
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt, _module
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt, _module, _options
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
@@ -21,9 +21,9 @@ from ansible_collections.virtmem.libvirt.plugins.modules import memory_device
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 
 FAMILIES = [
-    (_module.CONNECTION_OPTIONS, _connection),
-    (_module.DEVICE_OPTIONS, _device),
-    (_module.WAIT_OPTIONS, _wait),
+    (_options.CONNECTION_OPTIONS, _connection),
+    (_options.DEVICE_OPTIONS, _device),
+    (_options.WAIT_OPTIONS, _wait),
 ]
 
 DEFAULTS: dict[str, t.Any] = {
@@ -80,7 +80,7 @@ def test_the_module_has_no_options_but_those() -> None:
 def test_a_bad_option_has_its_code(options: dict[str, t.Any], error_code: str, option: str) -> None:
     params = {**DEFAULTS, **options}
     with pytest.raises(VirtmemError) as caught:
-        (_module.patience_from if option.startswith("wait") else _module.wish_from)(params)
+        (_options.patience_from if option.startswith("wait") else _options.wish_from)(params)
     assert caught.value.error_code == error_code
     assert caught.value.details["option"] == option
     assert caught.value.msg.startswith(f"{option}: ")
@@ -88,7 +88,7 @@ def test_a_bad_option_has_its_code(options: dict[str, t.Any], error_code: str, o
 
 
 def test_the_options_become_a_wish() -> None:
-    wish = _module.wish_from(
+    wish = _options.wish_from(
         {
             **DEFAULTS,
             "alias": "vm0",
@@ -115,8 +115,17 @@ def test_the_options_become_a_wish() -> None:
     assert (wish.scope, wish.resize) == ("config", "grow")
 
 
+@pytest.mark.parametrize(("text", "base"), [("0010", 10), ("0x10", 16), ("0X10", 16), (" 7 ", 7)])
+def test_a_base_is_read_as_libvirt_reads_it(text: str, base: int) -> None:
+    assert _options.wish_from({**DEFAULTS, "base": text}).base == base
+
+
+def test_a_size_is_kept_in_whole_kib_as_libvirt_keeps_it() -> None:
+    assert _options.wish_from({**DEFAULTS, "label_size": "1MB"}).label_size == 1000448
+
+
 def test_what_is_not_given_is_not_wished() -> None:
-    assert _module.wish_from({**DEFAULTS, "source": {"nodemask": None, "pagesize": None}}).given() == {}
+    assert _options.wish_from({**DEFAULTS, "source": {"nodemask": None, "pagesize": None}}).given() == {}
 
 
 # --- the module as a whole, as far as it comes without a hypervisor

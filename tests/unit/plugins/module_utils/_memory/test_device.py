@@ -118,3 +118,13 @@ def test_a_wish_gives_what_was_given_and_zero_is_given(values: dict[str, t.Any],
 def test_a_wish_is_named_by_its_alias_or_by_what_selects_its_device() -> None:
     assert Wish(alias="ua-a", model="virtio-mem").describe() == "alias ua-a"
     assert Wish(model="virtio-mem", node=1, size=5).describe() == "model virtio-mem, node 1"
+
+
+def test_leading_zeros_of_a_node() -> None:
+    assert parse_nodeset("0000000001") == (1,)
+
+
+@pytest.mark.parametrize("text", ["0,^0", "^1"])
+def test_an_empty_node_set_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text)):
+        parse_nodeset(text)

@@ -196,3 +196,12 @@ def test_the_order_of_the_devices_does_not_matter() -> None:
         turned = devices[turn:] + devices[:turn]
         definition = helpers.definition(*turned, cells=(0, 1, 2))
         assert chosen(identity.select(definition, Wish(model="virtio-mem", node=1), LIVE)) == "ua-b"
+
+
+def test_the_alias_joins_two_sides_and_what_is_given_does_not() -> None:
+    named = helpers.virtio_mem(alias="ua-a", node=0, current=0)
+    elsewhere, nameless = helpers.virtio_mem(alias="ua-a", node=1), helpers.virtio_mem(alias=None, node=0)
+    live = helpers.definition(named, cells=(0, 1))
+    config = helpers.definition(elsewhere, nameless, cells=(0, 1))
+    found = identity.select_all(helpers.domain(live, config), Wish(model="virtio-mem", node=0))
+    assert found == {"live": named, "config": elsewhere}

@@ -91,12 +91,6 @@ def plan_or_error(domain: Domain, wish: Wish, versions: t.Any) -> t.Any:
         return None
 
 
-def told_apart(domain: Domain, wish: Wish) -> bool:
-    """Whether a device without alias can't be taken for the one that the wish names by its alias."""
-    sides = [side for side in (domain.live, domain.config) if side is not None]
-    return not wish.alias or all(device.user_alias for side in sides for device in side.devices)
-
-
 def given_of(device: Device, wish: Wish) -> dict[str, t.Any]:
     """What the device has of the properties that the wish gives."""
     return {name: getattr(device, name) for name in wish.given()}
@@ -105,7 +99,7 @@ def given_of(device: Device, wish: Wish) -> dict[str, t.Any]:
 @given(domain=domains(), wish=WISHES, versions=VERSIONS)
 def test_a_second_plan_does_nothing(domain: Domain, wish: Wish, versions: t.Any) -> None:
     plan = plan_or_error(domain, wish, versions)
-    if plan is None or not told_apart(domain, wish):
+    if plan is None:
         return
     again = planning.planned(planning.applied(domain, plan), wish, versions=versions)
     assert again.steps == ()
@@ -135,7 +129,7 @@ def test_the_configuration_reaches_the_declaration_or_the_task_fails(
 @given(domain=domains(), wish=WISHES, versions=VERSIONS)
 def test_what_is_shown_is_what_comes(domain: Domain, wish: Wish, versions: t.Any) -> None:
     plan = plan_or_error(domain, wish, versions)
-    if plan is None or not told_apart(domain, wish):
+    if plan is None:
         return
     then = planning.applied(domain, plan)
     again = planning.planned(then, wish, versions=versions)
@@ -177,7 +171,9 @@ def test_declaring_what_is_there_does_nothing(domain: Domain, data: st.DataObjec
     wish = Wish(alias=device.alias, scope=scope, **{name: getattr(device, name) for name in names})
     plan = plan_or_error(domain, wish, versions)
     if plan is None:
-        assert not told_apart(domain, wish)
+        # Of several nameless devices that are alike, none can be told to be this one.
+        definitions = [domain.scope(each) for each in domain.scopes()]
+        assert any(not side.user_alias for each in definitions if each for side in each.devices)
         return
     assert plan.steps == ()
     assert plan.restart_reasons == ()
@@ -223,3 +219,22 @@ def test_an_old_hypervisor_is_told_from_a_new_one() -> None:
             helpers.domain(config=helpers.definition()), Wish(alias="ua-a", model="virtio-mem"), versions=old
         )
     assert caught.value.error_code == "unsupported"
+
+
+def test_staged_attach_beside_a_nameless_device_is_idempotent_or_refused_at_once() -> None:
+    live = helpers.definition(
+        helpers.virtio_mem(alias="virtiomem0", size=2 * GIB, requested=0, current=0), max_memory=8 * GIB
+    )
+    domain = helpers.domain(live, helpers.definition(max_memory=64 * GIB))
+    wish = Wish(alias="ua-a", model="virtio-mem", size=8 * GIB, requested=GIB, node=0)
+    plan = planning.planned(domain, wish)  # attaches to the configuration, stages the rest
+    again = planning.planned(planning.applied(domain, plan), wish)  # raises ambiguous_device
+    assert again.steps == ()
+
+
+def test_scope_live_does_not_care_for_nameless_devices_of_the_configuration() -> None:
+    domain = helpers.domain(
+        helpers.definition(helpers.virtio_mem(alias="ua-a", node=0, current=GIB), cells=(0, 1)),
+        helpers.definition(helpers.virtio_mem(alias=None, node=1), cells=(0, 1)),
+    )
+    assert planning.planned(domain, Wish(alias="ua-a", requested=2 * GIB, scope="live")).steps

@@ -1,0 +1,155 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""What a domain lacks to take memory devices at all: room, slots, a NUMA cell, hot-plug ports, ACPI.
+
+All of it can only change in the persistent definition, and counts from the next boot on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from . import support
+from .device import Declaration, Definition, Domain, Readiness
+from .errors import VirtmemError
+from .size import MIB, align_down, align_up, show
+
+# libvirt before 9.5 demands slots together with maxMemory; where nobody says how many, it gets these.
+DEFAULT_SLOTS = 16
+# Machines whose memory needs no NUMA cell (libvirt: ppc64 and s390 are exempt).
+_WITHOUT_CELLS = ("s390x", "ppc64", "ppc64le")
+
+
+def check(declaration: Declaration, domain: Domain) -> VirtmemError | None:
+    """What speaks against the declared readiness, or None."""
+    if not declaration.readies:
+        return None
+    if domain.config is None:
+        return VirtmemError(
+            "scope_unavailable",
+            f"max_memory, slots and spare_ports change the configuration, but domain {domain.name} is transient.",
+            {"state": domain.state, "persistent": False},
+            "Leave them out; a transient domain has what it was started with.",
+        )
+    limit = declaration.max_memory
+    if limit is not None and limit % MIB:
+        low, high = align_down(limit, MIB), align_up(limit, MIB)
+        return VirtmemError(
+            "not_aligned",
+            f"max_memory: {show(limit)} is not a multiple of 1MiB.",
+            {"option": "max_memory", "value": limit, "unit": MIB, "below": low, "above": high},
+            f"The nearest are {show(low)} and {show(high)}.",
+        )
+    if limit is None and declaration.slots is not None and domain.config.max_memory is None:
+        return VirtmemError(
+            "missing_option",
+            f"slots: domain {domain.name} has no maxMemory, and slots are slots of it.",
+            {"option": "slots", "missing": ["max_memory"]},
+            "Give max_memory too.",
+        )
+    if declaration.spare_ports and domain.config.free_ports is None:
+        return VirtmemError(
+            "invalid_option",
+            f"spare_ports: domain {domain.name} is no PCI Express machine (q35), and has no such ports.",
+            {"option": "spare_ports", "value": declaration.spare_ports},
+            "Leave spare_ports out.",
+        )
+    return None
+
+
+def provisional(declaration: Declaration, definition: Definition, versions: support.Versions) -> Definition:
+    """The definition as devices may be planned for it: with all the room that it has or is to get."""
+    return _lacking(declaration, definition, versions, room=True).applied(definition)
+
+
+def lacking(declaration: Declaration, before: Definition, after: Definition, versions: support.Versions) -> Readiness:
+    """What the definition lacks.
+
+    Args:
+        declaration: what is wanted.
+        before: the definition as it is.
+        after: as it will be with the declared devices: they need room, and take ports.
+        versions: what answers.
+    """
+    found = _lacking(declaration, before, versions, room=False)
+    if declaration.max_memory is not None:
+        # A target that never goes below what the devices need.
+        wanted = max(declaration.max_memory, after.total)
+        found = replace(found, max_memory=None if wanted == before.max_memory else wanted)
+    if declaration.spare_ports and before.free_ports is not None:
+        # The domain is made ready first, so the devices that come after take their ports from these.
+        found = replace(
+            found, ports=max(declaration.spare_ports + _taken(after) - _taken(before) - before.free_ports, 0)
+        )
+    return found
+
+
+def result(found: Readiness, before: Definition, after: Definition) -> Definition:
+    """The definition as it will be in the end: `after`, with what was lacking."""
+    ready = found.applied(replace(after, max_memory=before.max_memory))
+    if before.free_ports is None:
+        return ready
+    return replace(ready, free_ports=max(before.free_ports + found.ports + _taken(before) - _taken(after), 0))
+
+
+def _taken(definition: Definition) -> int:
+    return sum(support.facts(device.model).takes_port for device in definition.devices)
+
+
+def _lacking(declaration: Declaration, definition: Definition, versions: support.Versions, room: bool) -> Readiness:
+    if not declaration.readies:
+        return Readiness()
+    limit = declaration.max_memory
+    if room and limit is not None:
+        limit = max(limit, definition.max_memory or 0)
+    slots = declaration.slots
+    if slots is None and limit and not definition.slots and versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS:
+        slots = DEFAULT_SLOTS
+    wants_cell = limit is not None and not definition.cells and definition.arch not in _WITHOUT_CELLS
+    plugs_dimms = any(support.facts(wish.model or "").takes_slot for wish in declaration.wishes)
+    return Readiness(
+        max_memory=None if limit == definition.max_memory else limit,
+        slots=None if slots == definition.slots else slots,
+        # libvirt 9.6 and later would add it by themselves, without a word.
+        cell_memory=definition.base if wants_cell else None,
+        acpi=plugs_dimms and not definition.acpi,
+    )
+
+
+def reasons(declaration: Declaration, domain: Domain, config: Definition) -> tuple[str, ...]:
+    """What the running guest does not have of it yet.
+
+    Args:
+        declaration: what is wanted.
+        domain: the domain as it is.
+        config: its configuration as it will be.
+    """
+    live = domain.live
+    if live is None or not declaration.readies:
+        return ()
+    told = []
+    if declaration.max_memory is not None and live.max_memory != config.max_memory:
+        has = "none" if live.max_memory is None else show(live.max_memory)
+        told.append(
+            f"maxMemory is {has} in the running guest and can only become {show(config.max_memory or 0)} by a restart."
+        )
+    if declaration.slots is not None and live.slots != config.slots:
+        told.append(f"The running guest has {live.slots} memory slots and can only get {config.slots} by a restart.")
+    if declaration.spare_ports and (live.free_ports or 0) < declaration.spare_ports:
+        told.append(
+            f"The running guest has {live.free_ports or 0} free hot-plug ports and can only get "
+            f"{declaration.spare_ports} by a restart."
+        )
+    return tuple(told)
+
+
+def changed_meanwhile(step_before: Definition, now: Definition) -> bool:
+    """Whether someone else changed what readiness is about."""
+
+    def about(definition: Definition) -> tuple[object, ...]:
+        return (definition.max_memory, definition.slots, definition.cells, definition.acpi)
+
+    return about(step_before) != about(now)

@@ -1,0 +1,231 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""The options of the modules: their argument specs by family, and what users write turned into values.
+
+Each family has its doc fragment.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+import uuid
+
+from . import _converge
+from ._memory import identity, inventory, size
+from ._memory.device import ABSENT, MODELS, PRESENT, Declaration, Wish, parse_nodeset
+from ._memory.errors import VirtmemError
+
+# --- the families
+
+CONNECTION_OPTIONS: dict[str, t.Any] = {
+    "uri": {"type": "str", "default": "qemu:///system"},
+}
+
+DEVICE_OPTIONS: dict[str, t.Any] = {
+    "state": {"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT},
+    "alias": {"type": "str"},
+    "model": {"type": "str", "choices": list(MODELS)},
+    "size": {"type": "str"},
+    "requested": {"type": "str"},
+    "block": {"type": "str"},
+    "label_size": {"type": "str"},
+    "node": {"type": "int"},
+    "access": {"type": "str", "choices": ["shared", "private"]},
+    "discard": {"type": "bool"},
+    "readonly": {"type": "bool"},
+    "uuid": {"type": "str"},
+    "dynamic_memslots": {"type": "bool"},
+    "source": {
+        "type": "dict",
+        "options": {
+            "path": {"type": "str"},
+            "nodemask": {"type": "str"},
+            "pagesize": {"type": "str"},
+            "alignsize": {"type": "str"},
+            "pmem": {"type": "bool"},
+        },
+    },
+    "slot": {"type": "int"},
+    "base": {"type": "str"},
+    "scope": {"type": "str", "choices": ["auto", "live", "config", "both"], "default": "auto"},
+    "resize": {"type": "str", "choices": ["any", "grow", "shrink", "never"], "default": "any"},
+    "replace": {"type": "bool", "default": False},
+}
+
+# What a device can be found by; one of these has to be given.
+IDENTITY = ("alias", "model", "node", "slot", "base")
+
+WAIT_OPTIONS: dict[str, t.Any] = {
+    "wait": {"type": "bool", "default": True},
+    "wait_timeout": {"type": "int", "default": 120},
+    "wait_sleep": {"type": "int", "default": 1},
+    "wait_tolerance": {"type": "str", "default": "0"},
+}
+
+# --- options to values
+
+_LARGEST_ID = 65535  # of a NUMA cell or a slot; libvirt's own limits are lower, and it knows them
+_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}", re.ASCII)
+
+
+def _quantity(params: t.Mapping[str, t.Any], name: str, option: str = "") -> int | None:
+    text = params.get(name)
+    # libvirt keeps whole KiB, and rounds up (virDomainParseMemory).
+    return None if text is None else size.align_up(size.parse(text, option or name), size.KIB)
+
+
+def _invalid(option: str, value: object, why: str, hint: str) -> VirtmemError:
+    return VirtmemError(
+        "invalid_option", f"{option}: {size.shown(value)} {why}.", {"option": option, "value": value}, hint
+    )
+
+
+def _nodemask(text: str | None) -> tuple[int, ...] | None:
+    try:
+        return None if text is None else parse_nodeset(text)
+    except ValueError as error:
+        raise _invalid(
+            "source.nodemask", text, "is not a set of host NUMA nodes", "Write it as libvirt does, for example 0-1,3."
+        ) from error
+
+
+def _not_negative(params: t.Mapping[str, t.Any], option: str, hint: str) -> int | None:
+    value: int | None = params[option]
+    if value is not None and not 0 <= value <= _LARGEST_ID:
+        raise _invalid(option, value, f"is not between 0 and {_LARGEST_ID}", hint)
+    return value
+
+
+def _base(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not _ADDRESS.fullmatch(text.strip()):
+        raise _invalid("base", text, "is not an address", "Write it as libvirt does, for example 0x140000000.")
+    return int(text, 16 if text.strip()[:2].lower() == "0x" else 10)
+
+
+def _uuid(text: str | None) -> str | None:
+    try:
+        return None if text is None else str(uuid.UUID(text))
+    except ValueError as error:
+        raise _invalid(
+            "uuid", text, "is not a UUID", "Write 32 hexadecimal digits, in groups of 8-4-4-4-12."
+        ) from error
+
+
+def wish_from(params: t.Mapping[str, t.Any]) -> Wish:
+    """The declared device.
+
+    Raises:
+        VirtmemError: an option has a value that can't be used.
+    """
+    source = params["source"] or {}
+    return Wish(
+        alias=None if params["alias"] is None else identity.user_alias(params["alias"]),
+        state=params["state"],
+        model=params["model"],
+        size=_quantity(params, "size"),
+        requested=_quantity(params, "requested"),
+        block=_quantity(params, "block"),
+        label_size=_quantity(params, "label_size"),
+        node=_not_negative(params, "node", "Give the id of a NUMA cell of the guest."),
+        access=params["access"],
+        discard=params["discard"],
+        readonly=params["readonly"],
+        uuid=_uuid(params["uuid"]),
+        dynamic_memslots=params["dynamic_memslots"],
+        path=source.get("path"),
+        nodemask=_nodemask(source.get("nodemask")),
+        pagesize=_quantity(source, "pagesize", "source.pagesize"),
+        alignsize=_quantity(source, "alignsize", "source.alignsize"),
+        pmem=source.get("pmem"),
+        slot=_not_negative(params, "slot", "Give the number of a memory slot of the guest."),
+        base=_base(params["base"]),
+        scope=params["scope"],
+        resize=params["resize"],
+        replace=params["replace"],
+    )
+
+
+def patience_from(params: t.Mapping[str, t.Any]) -> _converge.Patience:
+    """How the task waits.
+
+    Raises:
+        VirtmemError: an option has a value that can't be used.
+    """
+    for option, least in (("wait_timeout", 0), ("wait_sleep", 1)):
+        if params[option] < least:
+            raise _invalid(option, params[option], f"is less than {least} seconds", f"Give {least} or more.")
+    return _converge.Patience(
+        wait=params["wait"],
+        timeout=params["wait_timeout"],
+        sleep=params["wait_sleep"],
+        tolerance=size.parse_tolerance(params["wait_tolerance"]),
+    )
+
+
+LAYOUT_OPTIONS: dict[str, t.Any] = {
+    "domains": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": {"type": "str", "required": True},
+            "devices": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": DEVICE_OPTIONS,
+                "required_one_of": [IDENTITY],
+            },
+            "exclusive": {"type": "bool", "default": False},
+            "max_memory": {"type": "str"},
+            "slots": {"type": "int"},
+            "spare_ports": {"type": "int"},
+        },
+    },
+}
+
+INFO_OPTIONS: dict[str, t.Any] = {
+    "domains": {"type": "list", "elements": "str"},
+    "models": {"type": "list", "elements": "str", "choices": list(MODELS)},
+    "aliases": {"type": "list", "elements": "str"},
+    "timeout": {"type": "float", "default": 10.0},
+}
+
+
+def order_from(params: t.Mapping[str, t.Any]) -> _converge.Order:
+    """What one domain of a layout is to be.
+
+    Raises:
+        VirtmemError: an option has a value that can't be used.
+    """
+    return _converge.Order(
+        params["name"],
+        Declaration(
+            wishes=tuple(wish_from(device) for device in params["devices"]),
+            exclusive=params["exclusive"],
+            max_memory=_quantity(params, "max_memory"),
+            slots=_not_negative(params, "slots", "Give the number of slots that the domain is to have."),
+            spare_ports=_not_negative(params, "spare_ports", "Give the number of ports that are to stay free."),
+        ),
+    )
+
+
+def selection_from(params: t.Mapping[str, t.Any]) -> inventory.Selection:
+    """The devices that are asked about.
+
+    Raises:
+        VirtmemError: an alias that no device can have.
+    """
+    if params["timeout"] < 0:
+        raise _invalid("timeout", params["timeout"], "is negative", "Give 0 or more seconds.")
+    aliases = params["aliases"]
+    return inventory.Selection(
+        models=params["models"],
+        aliases=None if aliases is None else {identity.user_alias(alias) for alias in aliases},
+    )

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("ansible.module_utils.basic")
 
 from ansible_collections.virtmem.libvirt.plugins.doc_fragments import _connection, _device, _wait
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt, _module, _options
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt, _options
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB

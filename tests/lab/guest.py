@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import shutil
+import threading
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
@@ -208,7 +209,7 @@ def _image_for_the_user(lab: Lab) -> image.Image:
     copies = image.Image(lab.images / f"{name}.vmlinuz", lab.images / f"{name}.initramfs")
     for source, copy in ((built.kernel, copies.kernel), (built.initramfs, copies.initramfs)):
         if not copy.exists():
-            new = copy.with_suffix(f".{os.getpid()}")  # guests may be created at the same time
+            new = copy.with_suffix(f".{os.getpid()}-{threading.get_ident()}")  # guests may be created at the same time
             shutil.copyfile(source, new)
             new.replace(copy)
     return copies

@@ -165,6 +165,15 @@ def _has_user(name: str) -> bool:
     return True
 
 
+def _change_users(*command: str) -> None:
+    """Adds or removes a user. These commands don't wait for each other, and another lab may be at it too."""
+    deadline = time.monotonic() + 10
+    while (done := subprocess.run(command, capture_output=True, text=True, check=False)).returncode != 0:
+        if "lock" not in done.stderr or time.monotonic() > deadline:
+            raise LabError(f"{command[0]} failed: {done.stderr.strip()}")
+        time.sleep(0.1)
+
+
 def _make_folders(lab: Lab) -> None:
     lab.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     lab.own(lab.folder)
@@ -245,7 +254,7 @@ def up(lab: Lab) -> None:
     down(lab)
     if lab.user is not None and not _has_user(lab.user):
         useradd = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(lab.folder)]
-        subprocess.run([*useradd, "--shell", "/usr/sbin/nologin", lab.user], check=True, capture_output=True)
+        _change_users(*useradd, "--shell", "/usr/sbin/nologin", lab.user)
     _make_folders(lab)
     _start(lab)
 
@@ -321,4 +330,4 @@ def down(lab: Lab) -> None:
     if lab.folder.exists():
         raise LabError(f"{lab.folder} can't be removed; it belongs to {lab.folder.owner()}.")
     if lab.user is not None and _has_user(lab.user):
-        subprocess.run(["userdel", lab.user], check=True, capture_output=True)
+        _change_users("userdel", lab.user)

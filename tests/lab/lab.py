@@ -244,14 +244,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    args = _parser().parse_args()
+    parser = _parser()
+    args = parser.parse_args()
+    if args.release not in (None, *release.RELEASES):  # a default is not checked against the choices
+        parser.error(f"there is no lab of {args.release}")
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     try:
         args.function(daemon.this_lab(args.release), args)
     except daemon.NeedsRoot as error:
         print(error, file=sys.stderr)
         sys.exit(SKIP)
-    except (daemon.LabError, archive.ArchiveError) as error:
+    except (daemon.LabError, archive.ArchiveError, OSError) as error:
         sys.exit(str(error))
     except libvirt.libvirtError as error:
         sys.exit(f"libvirt: {error}")

@@ -32,12 +32,17 @@ from ._memory.plan import (
     Circumstances,
     Plan,
     Step,
+    evolved,
     plan_domain,
 )
 from ._memory.progress import Goal
 from ._memory.size import EXACT, Tolerance
 
 Clock = t.Callable[[], float]
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Patience:
     timeout: float = 120.0
     sleep: float = 1.0
     tolerance: Tolerance = EXACT
+    interrupted: t.Callable[[], bool] = _never  # whether someone wants the task to end
 
 
 @dataclass(frozen=True)
@@ -214,9 +220,22 @@ def _begin(job: Job, goal: Goal, domain: Domain, now: float) -> None:
     job.movements[goal] = progress.Movement(size, size, now)
 
 
-def _advance(hypervisor: Hypervisor, job: Job, rank: int, clock: Clock) -> None:
+def _interrupted(job: Job) -> VirtmemError:
+    return VirtmemError(
+        "task_interrupted",
+        f"The task was interrupted before domain {job.domain.name} had what is declared.",
+        {"domain": job.domain.name, "steps_left": len(job.pending)},
+        "Nothing is left half done; run the task again, and it goes on from there.",
+    )
+
+
+def _advance(hypervisor: Hypervisor, job: Job, rank: int, patience: Patience, clock: Clock) -> None:
     """Takes the job's steps up to this rank, or up to one that the guest must answer first."""
     while job.error is None and job.barrier is None and job.pending and job.pending[0].rank <= rank:
+        # What was begun with the guest is brought to an end in the configuration, whoever interrupts.
+        if patience.interrupted() and not (job.done and job.pending[0].scope == CONFIG):
+            job.error = _interrupted(job)
+            return
         _attempt(hypervisor, job, job.pending[0], clock)
 
 
@@ -225,6 +244,9 @@ def _attempt(hypervisor: Hypervisor, job: Job, step: Step, clock: Clock) -> None
         _take(hypervisor, job, step, clock)
     except VirtmemError as error:
         _recover(hypervisor, job, error, clock)
+        if job.error is not None and step.scope == CONFIG and any(done.scope == LIVE for done in job.done):
+            job.error.msg += " The running guest was changed already, the configuration was not."
+            job.error.hint += " Run the task again when the cause is gone; it changes the configuration alone then."
 
 
 def _recover(hypervisor: Hypervisor, job: Job, error: VirtmemError, clock: Clock) -> None:
@@ -288,7 +310,7 @@ def _look(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) ->
         if job.barrier is None:
             return True
         job.barrier = None
-        _advance(hypervisor, job, GROW, clock)
+        _advance(hypervisor, job, GROW, patience, clock)
         if job.error is None and job.barrier is None and not job.known.goals:
             return True
     return True
@@ -327,24 +349,29 @@ def _wait(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, clo
     next_poll = started + patience.sleep
     while pending:
         now = clock()
+        if patience.interrupted():
+            for job in pending:
+                job.error = _interrupted(job)
+            return
         if now >= deadline:
             for job in pending:
                 if not _look(hypervisor, job, patience, clock):
                     _give_up(job, patience, clock())
             return
         event = hypervisor.next_event(min(next_poll, deadline) - now)
+        looked_at = pending
         if event is None or event.uuid is None or clock() >= next_poll:
-            looked_at = pending
             next_poll = clock() + patience.sleep
         else:
             looked_at = [job for job in pending if job.uuid == event.uuid]
-        settled = []
-        for job in looked_at:
-            if event is not None and job.uuid == event.uuid:
-                job.error = _rejection(job, event)
-            if _look(hypervisor, job, patience, clock):
-                settled.append(job)
+        settled = [job for job in looked_at if _hear(hypervisor, job, event, patience, clock)]
         pending = [job for job in pending if job not in settled]
+
+
+def _hear(hypervisor: Hypervisor, job: Job, event: Event | None, patience: Patience, clock: Clock) -> bool:
+    if event is not None and job.uuid == event.uuid:
+        job.error = _rejection(job, event)
+    return _look(hypervisor, job, patience, clock)
 
 
 # --- the whole
@@ -402,12 +429,12 @@ def carry_out(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience,
             _guarded(job, functools.partial(hypervisor.watch, job.uuid))
     for rank in (SHRINK, REMOVE, GROW):
         for job in jobs:
-            _advance(hypervisor, job, rank, clock)
+            _advance(hypervisor, job, rank, patience, clock)
     if patience.wait:
         _wait(hypervisor, jobs, patience, clock)
     for job in jobs:
         if job.done and job.error is None and not job.known.cut:
-            _verify(hypervisor, job, clock)
+            _verify(hypervisor, job, patience, clock)
         # A resumed wait takes no step, and still sees the guest move.
         if job.done or job.error is not None or job.observed is not job.known.domain:
             _refresh(hypervisor, job)
@@ -420,7 +447,7 @@ def _guarded(job: Job, action: t.Callable[[], None]) -> None:
         job.error = error
 
 
-def _verify(hypervisor: Hypervisor, job: Job, clock: Clock) -> None:
+def _verify(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) -> None:
     """Plans once more from a fresh read; what is left to do is what someone else undid meanwhile.
 
     The last to change the running guest wins, and its configuration must be the winner's too, never a mixture.
@@ -437,7 +464,7 @@ def _verify(hypervisor: Hypervisor, job: Job, clock: Clock) -> None:
         if any(step.scope == LIVE for step in left.steps):
             break
         _adopt(job, fresh, left, clock())
-        _advance(hypervisor, job, GROW, clock)
+        _advance(hypervisor, job, GROW, patience, clock)
         if job.error is not None:
             return
     job.error = VirtmemError(
@@ -465,8 +492,12 @@ def _give_way(hypervisor: Hypervisor, job: Job, domain: Domain) -> None:
 
 
 def _refresh(hypervisor: Hypervisor, job: Job) -> None:
-    """Reads once more, so that the result tells what is, not what was planned. Best effort: it may follow a failure."""
+    """Reads once more, so that the result tells what is, not what was planned.
+
+    Where even that fails, the configuration is what the steps that were taken made of it: a wait reads the guest only.
+    """
     try:
         job.observed = observe(hypervisor, job.uuid)
     except VirtmemError:
-        return
+        config = evolved(job.known.domain, [step for step in job.done if step.scope == CONFIG]).config
+        job.observed = job.domain.with_scope(CONFIG, config)

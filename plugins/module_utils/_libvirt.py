@@ -38,6 +38,8 @@ _STATES = ("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "cr
 
 # How often the connection is probed and how many answers may be missing before it counts as broken: 30 s.
 _KEEPALIVE_INTERVAL, _KEEPALIVE_COUNT = 5, 5
+# How long opening a connection may take, in seconds.
+_OPEN_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
@@ -396,6 +398,10 @@ class Hypervisor:
         except queue.Empty:
             return None
 
+    def wake(self) -> None:
+        """Makes `next_event` return at once, from a signal handler if need be."""
+        self._events.put(Event(None))
+
     def _on_size_change(self, _connection: t.Any, domain: t.Any, alias: str, _size_kib: int, _opaque: t.Any) -> None:
         self._events.put(Event(domain.UUIDString(), alias))
 
@@ -452,6 +458,32 @@ def _paused_by_errors() -> tuple[int, ...]:
     )
 
 
+def _open(uri: str, read_only: bool) -> t.Any:
+    """Opens a connection, in a thread: a daemon that accepts and then says nothing would keep us for ever."""
+    answer: queue.SimpleQueue[t.Any] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answer.put(libvirt.openReadOnly(uri) if read_only else libvirt.open(uri))
+        except libvirt.libvirtError as error:
+            answer.put(error)
+
+    threading.Thread(target=work, name="libvirt-open", daemon=True).start()
+    try:
+        connection = answer.get(timeout=_OPEN_TIMEOUT)
+    except queue.Empty:
+        raise VirtmemError(
+            "connection_failed",
+            f"{uri} did not answer within {_OPEN_TIMEOUT:g} s.",
+            {"uri": uri, "timeout": _OPEN_TIMEOUT},
+            "Check whether the daemon hangs, or whether the connection waits for a password or for a host key to be "
+            "confirmed.",
+        ) from None
+    if isinstance(connection, libvirt.libvirtError):
+        raise _connect_error(connection, uri) from connection
+    return connection
+
+
 @contextlib.contextmanager
 def connect(uri: str, read_only: bool = False) -> t.Iterator[Hypervisor]:
     """An open connection to a hypervisor, closed at the end.
@@ -467,10 +499,7 @@ def connect(uri: str, read_only: bool = False) -> t.Iterator[Hypervisor]:
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     if not read_only:
         _EVENT_LOOP.start()
-    try:
-        connection = libvirt.openReadOnly(uri) if read_only else libvirt.open(uri)
-    except libvirt.libvirtError as error:
-        raise _connect_error(error, uri) from error
+    connection = _open(uri, read_only)
     hypervisor = Hypervisor(connection, uri)
     try:
         if not read_only:

@@ -11,6 +11,9 @@ mode stops, with the same plan.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import signal
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -150,6 +153,23 @@ def _require_libraries() -> None:
             )
 
 
+@contextlib.contextmanager
+def _interruptible(hypervisor: _libvirt.Hypervisor) -> t.Iterator[t.Callable[[], bool]]:
+    """Turns Ctrl-C, the end of the connection to the controller, and SIGTERM into a wish to end in good order."""
+    signals: list[int] = []
+
+    def note(number: int, _frame: t.Any) -> None:
+        signals.append(number)
+        hypervisor.wake()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)}
+    try:
+        yield lambda: bool(signals)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _manage(uri: str, orders: t.Sequence[_converge.Order], patience: _converge.Patience, report: Report) -> None:
     """Read, plan, and (unless it is check mode) change and wait; the report learns every step of the way.
 
@@ -160,7 +180,8 @@ def _manage(uri: str, orders: t.Sequence[_converge.Order], patience: _converge.P
         report.jobs = _converge.prepare(hypervisor, orders, patience)
         if report.planned_only or any(job.error for job in report.jobs):
             return
-        _converge.carry_out(hypervisor, report.jobs, patience)
+        with _interruptible(hypervisor) as interrupted:
+            _converge.carry_out(hypervisor, report.jobs, dataclasses.replace(patience, interrupted=interrupted))
         for job in report.jobs:
             if job.error:
                 job.error.details.setdefault("steps_done", len(job.done))
@@ -219,8 +240,8 @@ def memory_device() -> None:
 
     def work() -> None:
         declaration = Declaration((_options.wish_from(module.params),))
-        order = _converge.Order(module.params["domain"], declaration)
-        _manage(module.params["uri"], [order], _options.patience_from(module.params), report)
+        order = _converge.Order(_options.text_of(module.params, "domain"), declaration)
+        _manage(_options.text_of(module.params, "uri"), [order], _options.patience_from(module.params), report)
 
     _answer(module, report, work, report.device_result)
 
@@ -232,14 +253,14 @@ def memory_layout() -> None:
 
     def work() -> None:
         orders = [_options.order_from(domain) for domain in module.params["domains"]]
-        _manage(module.params["uri"], orders, _options.patience_from(module.params), report)
+        _manage(_options.text_of(module.params, "uri"), orders, _options.patience_from(module.params), report)
 
     _answer(module, report, work, report.layout_result)
 
 
 def _inventory(params: t.Mapping[str, t.Any], told: dict[str, t.Any]) -> None:
     selection = _options.selection_from(params)
-    with _libvirt.connect(params["uri"], read_only=True) as hypervisor:
+    with _libvirt.connect(_options.text_of(params, "uri"), read_only=True) as hypervisor:
         versions = hypervisor.versions()
         told["hypervisor"] = inventory.hypervisor(versions)
         chosen = _survey.choose(hypervisor.list_domains(), params["domains"], params["uri"])

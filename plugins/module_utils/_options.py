@@ -69,6 +69,7 @@ WAIT_OPTIONS: dict[str, t.Any] = {
 # --- options to values
 
 _LARGEST_ID = 65535  # of a NUMA cell or a slot; libvirt's own limits are lower, and it knows them
+_LONGEST = 365 * 24 * 3600  # seconds
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}", re.ASCII)
 
 
@@ -82,6 +83,23 @@ def _invalid(option: str, value: object, why: str, hint: str) -> VirtmemError:
     return VirtmemError(
         "invalid_option", f"{option}: {size.shown(value)} {why}.", {"option": option, "value": value}, hint
     )
+
+
+def text_of(params: t.Mapping[str, t.Any], name: str) -> str:
+    """A text that can be handed to libvirt: not empty, and without what no name or path has.
+
+    Raises:
+        VirtmemError: `invalid_option`.
+    """
+    return _plain(name, params[name])
+
+
+def _plain(option: str, text: str) -> str:
+    # A NUL ends a string of C, a lone surrogate is no UTF-8, and a line feed has no business in a name.
+    if text and text.isprintable():
+        return text
+    what = "has characters that can't be printed" if text else "is empty"
+    raise _invalid(option, text, what, "Write it as virsh shows it.")
 
 
 def _nodemask(text: str | None) -> tuple[int, ...] | None:
@@ -138,7 +156,7 @@ def wish_from(params: t.Mapping[str, t.Any]) -> Wish:
         readonly=params["readonly"],
         uuid=_uuid(params["uuid"]),
         dynamic_memslots=params["dynamic_memslots"],
-        path=source.get("path"),
+        path=None if source.get("path") is None else _plain("source.path", source["path"]),
         nodemask=_nodemask(source.get("nodemask")),
         pagesize=_quantity(source, "pagesize", "source.pagesize"),
         alignsize=_quantity(source, "alignsize", "source.alignsize"),
@@ -158,8 +176,9 @@ def patience_from(params: t.Mapping[str, t.Any]) -> _converge.Patience:
         VirtmemError: an option has a value that can't be used.
     """
     for option, least in (("wait_timeout", 0), ("wait_sleep", 1)):
-        if params[option] < least:
-            raise _invalid(option, params[option], f"is less than {least} seconds", f"Give {least} or more.")
+        if not least <= params[option] <= _LONGEST:
+            why = f"is not between {least} and {_LONGEST} seconds"
+            raise _invalid(option, params[option], why, f"Give {least} or more.")
     return _converge.Patience(
         wait=params["wait"],
         timeout=params["wait_timeout"],
@@ -205,7 +224,7 @@ def order_from(params: t.Mapping[str, t.Any]) -> _converge.Order:
         VirtmemError: an option has a value that can't be used.
     """
     return _converge.Order(
-        params["name"],
+        _plain("domains.name", params["name"]),
         Declaration(
             wishes=tuple(wish_from(device) for device in params["devices"]),
             exclusive=params["exclusive"],
@@ -222,8 +241,11 @@ def selection_from(params: t.Mapping[str, t.Any]) -> inventory.Selection:
     Raises:
         VirtmemError: an alias that no device can have.
     """
-    if params["timeout"] < 0:
-        raise _invalid("timeout", params["timeout"], "is negative", "Give 0 or more seconds.")
+    # Also refuses what is no number at all.
+    if not 0 <= params["timeout"] <= _LONGEST:
+        raise _invalid("timeout", params["timeout"], f"is not between 0 and {_LONGEST} seconds", "Give 0 or more.")
+    for name in params["domains"] or ():
+        _plain("domains", name)
     aliases = params["aliases"]
     return inventory.Selection(
         models=params["models"],

@@ -125,7 +125,8 @@ def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
             {"candidates": listed},
             "Give the alias of the one that is meant.",
         )
-    here, there = (LIVE, CONFIG) if found[LIVE] and (len(sides) == 1 or found[LIVE].user_alias) else (CONFIG, LIVE)
+    live = found[LIVE]
+    here, there = (LIVE, CONFIG) if live is not None and (len(sides) == 1 or live.user_alias) else (CONFIG, LIVE)
     known = found[here]
     if known is None or (len(sides) == 2 and not _has_alias(domain.scope(there), known)):
         return found

@@ -570,8 +570,8 @@ def _needs_the_guest(live: _LivePlan, device: Device | None) -> bool:
 # --- the whole domain
 
 
-def _evolved(domain: Domain, steps: t.Iterable[Step]) -> Domain:
-    """The domain as these steps leave it."""
+def evolved(domain: Domain, steps: t.Iterable[Step]) -> Domain:
+    """The domain as these steps leave it, as far as can be foreseen."""
     for step in steps:
         definition = domain.scope(step.scope)
         if definition is None:
@@ -665,7 +665,7 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
     for index, task in sorted(enumerate(tasks), key=lambda item: item[1].rank):
         device = plans[index] = _plan_device(now, task.wish, circumstances, task.known)
         steps.extend(device.steps)
-        now = _evolved(now, device.steps)
+        now = evolved(now, device.steps)
     config = now.config
     if domain.config is not None and config is not None:
         lacking = readiness.lacking(declaration, domain.config, config, versions)

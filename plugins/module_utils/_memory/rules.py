@@ -139,7 +139,7 @@ def wish(wished: Wish) -> VirtmemError | None:
         problems.append(block(wished.block))
     if wished.size is not None and wished.requested is not None:
         problems.append(requested(wished.requested, wished.size, wished.block or 1))
-    if wished.path is not None and (not wished.path.startswith("/") or not wished.path.isprintable()):
+    if wished.path is not None and not wished.path.startswith("/"):
         problems.append(
             _unusable("source.path", wished.path, "is not an absolute path", "Give the whole path, beginning with /.")
         )

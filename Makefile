@@ -12,6 +12,9 @@ LAB := $(PYTHON) tests/lab/lab.py
 # Options of `make lab-guest`, for example OPTIONS="--kind nodriver".
 OPTIONS :=
 NAME := demo
+# Some integration targets only, for example TARGETS="memory_device_resize memory_device_wait".
+TARGETS :=
+export VIRTMEM_TARGETS = $(TARGETS)
 # Some stages of `make test` only, for example STAGES="lint unit".
 STAGES :=
 
@@ -24,7 +27,7 @@ setup: ## install the Debian packages that the checks and the lab need
 test: setup ## run all checks, or STAGES="lint unit" only
 	@$(PYTHON) tests/run/run.py $(STAGES)
 
-lint sanity package unit integration: setup ## run one stage of the checks
+lint sanity package unit integration: setup ## run one stage of the checks; integration takes TARGETS=
 	@$(PYTHON) tests/run/run.py $@
 
 demo: setup ## show the collection at work on a real guest

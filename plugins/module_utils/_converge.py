@@ -435,6 +435,8 @@ def carry_out(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience,
     for job in jobs:
         if job.done and job.error is None and not job.known.cut:
             _verify(hypervisor, job, patience, clock)
+            if job.error is None:
+                continue  # it was read just now
         # A resumed wait takes no step, and still sees the guest move.
         if job.done or job.error is not None or job.observed is not job.known.domain:
             _refresh(hypervisor, job)
@@ -460,6 +462,7 @@ def _verify(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) 
             job.error = error
             return
         if not left.steps:
+            job.observed = fresh
             return
         if any(step.scope == LIVE for step in left.steps):
             break

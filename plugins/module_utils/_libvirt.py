@@ -154,7 +154,9 @@ class Hypervisor:
         self._connection = connection
         self._uri = uri
         self._domains: dict[str, t.Any] = {}
+        self._persistent: dict[str, bool] = {}
         self._callbacks: list[int] = []
+        self._watched: set[str] = set()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     @contextlib.contextmanager
@@ -224,10 +226,13 @@ class Hypervisor:
         """
         domain = self._domains[uuid]
         with self._translated("read the domain"):
+            # Every call counts: with a hundred domains, most of a task's time is spent in them.
             state, reason = domain.state()
-            persistent = bool(domain.isPersistent())
-            active = bool(domain.isActive())
+            active = state != libvirt.VIR_DOMAIN_SHUTOFF
             live_xml = domain.XMLDesc(0) if active and LIVE in scopes else None
+            if CONFIG in scopes or uuid not in self._persistent:
+                self._persistent[uuid] = bool(domain.isPersistent())
+            persistent = self._persistent[uuid]
             # A transient domain would answer with its live definition.
             wants_config = persistent and CONFIG in scopes
             config_xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if wants_config else None
@@ -379,8 +384,11 @@ class Hypervisor:
         Raises:
             VirtmemError: `connection_lost`, `libvirt_error`.
         """
-        domain = self._domains[uuid]
-        # Callbacks run in the loop's thread and only leave a note: an exception in one would be lost.
+        self._watched.add(uuid)
+        if self._callbacks:
+            return
+        # Once for all domains: four calls, instead of four for each domain and as many at the end. What strangers do
+        # is dropped. Callbacks run in the loop's thread and only leave a note: an exception in one would be lost.
         callbacks = {
             libvirt.VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE: self._on_size_change,
             libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED: self._on_device,
@@ -389,7 +397,7 @@ class Hypervisor:
         }
         with self._translated("register for events"):
             for event, callback in callbacks.items():
-                self._callbacks.append(self._connection.domainEventRegisterAny(domain, event, callback, None))
+                self._callbacks.append(self._connection.domainEventRegisterAny(None, event, callback, None))
 
     def next_event(self, timeout: float) -> Event | None:
         """The next event of a watched domain, or None after so many seconds without one."""
@@ -402,17 +410,22 @@ class Hypervisor:
         """Makes `next_event` return at once, from a signal handler if need be."""
         self._events.put(Event(None))
 
+    def _note(self, domain: t.Any, alias: str | None = None, rejected: bool = False) -> None:
+        uuid = domain.UUIDString()
+        if uuid in self._watched:
+            self._events.put(Event(uuid, alias, rejected))
+
     def _on_size_change(self, _connection: t.Any, domain: t.Any, alias: str, _size_kib: int, _opaque: t.Any) -> None:
-        self._events.put(Event(domain.UUIDString(), alias))
+        self._note(domain, alias)
 
     def _on_device(self, _connection: t.Any, domain: t.Any, alias: str, _opaque: t.Any) -> None:
-        self._events.put(Event(domain.UUIDString(), alias))
+        self._note(domain, alias)
 
     def _on_rejection(self, _connection: t.Any, domain: t.Any, alias: str, _opaque: t.Any) -> None:
-        self._events.put(Event(domain.UUIDString(), alias, rejected=True))
+        self._note(domain, alias, rejected=True)
 
     def _on_lifecycle(self, _connection: t.Any, domain: t.Any, _event: int, _detail: int, _opaque: t.Any) -> None:
-        self._events.put(Event(domain.UUIDString()))
+        self._note(domain)
 
     def _on_close(self, _connection: t.Any, _reason: int, _opaque: t.Any) -> None:
         self._events.put(Event(None))

@@ -19,7 +19,7 @@ export VIRTMEM_TARGETS = $(TARGETS)
 STAGES :=
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 44
 
 setup: ## install the Debian packages that the checks and the lab need
 	@tests/run/setup.sh

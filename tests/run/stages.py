@@ -259,6 +259,13 @@ def _target(name: str, ran: Ran) -> Count:
     return Count(1) if ran.ok else Count(0, 1)
 
 
+def _target_faults(output: str) -> str:
+    """The tasks that failed, and the end."""
+    blocks = re.split(r"^(?=TASK |PLAY RECAP )", output, flags=re.MULTILINE)
+    faults = [block for block in blocks[:-1] if re.search(r"^(?:fatal|failed): ", block, re.MULTILINE)]
+    return "".join([*faults, blocks[-1]]).rstrip()
+
+
 def integration(kind: labs.Kind, shop: Workshop, tally: Tally) -> None:
     """Every integration target on a lab of one kind."""
     venv = shop.controller()
@@ -276,7 +283,9 @@ def integration(kind: labs.Kind, shop: Workshop, tally: Tally) -> None:
                     continue
                 command: Command = ["ansible-test", "integration", "--color", "no", "--allow-destructive", "-v", target]
                 count = functools.partial(_target, target)
-                tally.check(target, command, cwd=COLLECTION, env=shop.environment(venv), count=count)
+                tally.check(
+                    target, command, cwd=COLLECTION, env=shop.environment(venv), count=count, shown=_target_faults
+                )
     except labs.LabError as error:
         tally.fail("the lab", str(error))
 

@@ -1,0 +1,349 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""What the results of memory_layout mean for people: a row for each device, a table, and what guards a host.
+
+Pure functions of results, for the filters of the role `sizing`. They run on the controller.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..module_utils._memory.size import parse, show
+
+Result = t.Mapping[str, t.Any]
+Row = dict[str, t.Any]
+
+LIVE, CONFIG = "live", "config"
+VIRTIO_MEM = "virtio-mem"
+NOTHING = "nothing"
+# The name of the row that is about the domain itself.
+DOMAIN_ROW = "(domain)"
+
+# Outcomes of a row once there is a failure, or once the plan was carried out.
+NOT_DONE, FAILED, UNCHANGED, REACHED, STAGED, DONE, REQUESTED = (
+    *("not done", "failed", "unchanged", "reached", "staged", "done", "requested"),
+)
+
+# A stopped domain has no running guest; every other state has one.
+_STOPPED = ("shutoff",)
+
+
+# --- which device of the inventory a device of a result is
+
+
+def _marks(device: Result) -> set[tuple[t.Any, ...]]:
+    """What tells a device from the domain's others, in each scope."""
+    found: set[tuple[t.Any, ...]] = set()
+    for scope in (LIVE, CONFIG):
+        side = device.get(scope) or {}
+        found |= {(scope, name, side[name]) for name in ("alias", "address", "base", "slot") if name in side}
+    return found
+
+
+def _same_alias(planned: Result, known: Result) -> bool:
+    return bool(planned["alias"]) and planned["alias"] in {
+        known["alias"],
+        *((known.get(scope) or {}).get("alias") for scope in (LIVE, CONFIG)),
+    }
+
+
+def _same_marks(planned: Result, known: Result) -> bool:
+    return bool(_marks(planned) & _marks(known))
+
+
+def _gone(planned: Result, known: Result) -> bool:
+    """A device that is to go and has no name is one of the others of its model."""
+    return planned[LIVE] is None and planned[CONFIG] is None and planned["model"] == known["model"]
+
+
+def _paired(planned: t.Sequence[Result | None], known: t.Sequence[Result]) -> list[Result | None]:
+    """The inventory's device for each planned one: by alias, then by place, then by elimination."""
+    found: list[Result | None] = [None] * len(planned)
+    left = list(known)
+    for fits in (_same_alias, _same_marks, _gone):
+        for index, device in enumerate(planned):
+            if device is None or found[index] is not None:
+                continue
+            found[index] = next((item for item in left if fits(device, item)), None)
+            left = [item for item in left if item is not found[index]]
+    return found
+
+
+# --- one side of a device
+
+
+def _held(side: Result | None) -> int:
+    """The bytes of the host that a device may use in one scope."""
+    if side is None:
+        return 0
+    return (side.get("requested") or 0) if side["model"] == VIRTIO_MEM else side["size"]
+
+
+def _text(side: Result | None) -> str:
+    if side is None:
+        return "none"
+    if side["model"] == VIRTIO_MEM:
+        return f"{show(side.get('requested') or 0)} of {show(side['size'])}"
+    return show(side["size"])
+
+
+def _both(device: Result | None, scopes: t.Sequence[str]) -> str:
+    """A device as people read it; where the next boot brings something else, that too."""
+    texts = [_text((device or {}).get(scope)) for scope in scopes]
+    if len(set(texts)) > 1:
+        return f"{texts[0]} ({texts[1]} at boot)"
+    return texts[0] if texts else "none"
+
+
+def _declared(side: Result) -> dict[str, t.Any]:
+    """What a task declares of a device: not what moves by itself, nor what libvirt chooses."""
+    return {name: value for name, value in side.items() if name not in ("current", "address", "requested")}
+
+
+def _verbs(before: Result | None, after: Result | None, scope: str) -> str:
+    """What happens to one side of a device, in a word or two."""
+    if before is None or after is None:
+        return "" if before is after else "attach" if before is None else "remove"
+    words = []
+    if _declared(before) != _declared(after):
+        words.append("replace" if scope == LIVE else "change")
+    had, has = before.get("requested") or 0, after.get("requested") or 0
+    if had != has:
+        words.append("grow" if has > had else "shrink")
+    return " and ".join(words)
+
+
+def _action(verbs: t.Mapping[str, str]) -> str:
+    told: dict[str, list[str]] = {}
+    for scope, verb in verbs.items():
+        if verb:
+            told.setdefault(verb, []).append(scope)
+    return ", ".join(f"{verb} ({', '.join(scopes)})" for verb, scopes in told.items()) or NOTHING
+
+
+# --- rows
+
+
+def _scopes(domain: Result | None) -> tuple[str, ...]:
+    """The scopes that the domain has."""
+    if domain is None:
+        return (CONFIG,)
+    live = (LIVE,) if domain["state"] not in _STOPPED else ()
+    return (*live, *((CONFIG,) if domain["persistent"] else ()))
+
+
+def _new_row(name: str, device: str, **more: t.Any) -> Row:
+    row: Row = {"domain": name, "device": device, "model": None, "now": "unknown", "wanted": "unknown"}
+    row.update(action=NOTHING, restart=False, shrinks=0, removes=False, leaves=None, reached=None, outcome=None)
+    return {**row, **more}
+
+
+def _device_row(name: str, device: Result, known: Result | None, scopes: t.Sequence[str]) -> Row:
+    before = {scope: (known or {}).get(scope) for scope in scopes}
+    after = {scope: device.get(scope) for scope in scopes}
+    held_after = [_held(after[scope]) for scope in scopes if after[scope]]
+    now = _both(known, scopes)
+    live = before.get(LIVE)
+    if live and live["model"] == VIRTIO_MEM and live.get("current") != live.get("requested"):
+        now += f", the guest has {show(live.get('current') or 0)}"
+    return _new_row(
+        name,
+        device["alias"] or device["model"] or "unknown",
+        model=device["model"],
+        now=now,
+        wanted=_both(device, scopes),
+        action=_action({scope: _verbs(before[scope], after[scope], scope) for scope in scopes}),
+        # What the running guest is not given now, a restart gives it.
+        restart=len(scopes) > 1 and _text(after[LIVE]) != _text(after[CONFIG]),
+        shrinks=max((_held(before[scope]) - _held(after[scope]) for scope in scopes), default=0),
+        removes=any(before[scope] and not after[scope] for scope in scopes),
+        leaves=min(held_after, default=None),
+    )
+
+
+def _domain_row(planned: Result, declared: Result, capacity: Result) -> Row | None:
+    """The row about what makes a domain able to take devices, where that is declared."""
+    words = (("max_memory", "maxMemory {}"), ("slots", "{} slots"), ("spare_ports", "{} free ports"))
+    wanted = [text.format(declared[name]) for name, text in words if declared.get(name) is not None]
+    if not wanted:
+        return None
+    limit, ports = capacity.get("max_memory"), capacity.get("ports_free")
+    now = ["no maxMemory" if limit is None else f"maxMemory {show(limit)}", f"{capacity.get('slots', 0)} slots"]
+    now += [] if ports is None else [f"{ports} free ports"]
+    prepares = any(step["xml"].lstrip().startswith("<domain") for step in planned["steps"])
+    lacks = (
+        (declared.get("max_memory") is not None and (limit or 0) < parse(declared["max_memory"]))
+        or (declared.get("slots") is not None and int(declared["slots"]) != capacity.get("slots"))
+        or (declared.get("spare_ports") is not None and int(declared["spare_ports"]) > (ports or 0))
+    )
+    return _new_row(
+        planned["name"],
+        DOMAIN_ROW,
+        now=", ".join(now),
+        wanted=", ".join(wanted),
+        action="prepare (config)" if prepares else NOTHING,
+        restart=planned["restart_required"] and lacks,
+    )
+
+
+def _rows(planned: Result, known: Result, declared: Result) -> list[Row]:
+    """The rows of one domain as its plan has them."""
+    domain = planned["domain"]
+    if not domain or (planned["failure"] and not planned["devices"]):
+        names = [device.get("alias") or device.get("model") or "unknown" for device in declared.get("devices") or ()]
+        return [_new_row(planned["name"], name) for name in names or [DOMAIN_ROW]]
+    scopes = _scopes(domain)
+    ready = None if planned["failure"] else _domain_row(planned, declared, known.get("capacity") or {})
+    rows = [ready] if ready else []
+    for device, before in zip(planned["devices"], _paired(planned["devices"], known.get("devices") or ())):
+        rows.append(
+            _new_row(planned["name"], "unknown")
+            if device is None
+            else _device_row(planned["name"], device, before, scopes)
+        )
+    return rows or [_new_row(planned["name"], DOMAIN_ROW, now="", wanted="no device is declared")]
+
+
+def _outcome(row: Row, planned: Result, applied: Result, device: Result | None) -> str:
+    """What became of one row, told from the device as it is afterwards."""
+    scopes = _scopes(applied["domain"])
+    is_device = row["device"] != DOMAIN_ROW
+    there = device is not None and _both(device, scopes) == row["wanted"]
+    late = device is not None and device["converged"] is False
+    # Of a domain that failed, what is there and was wanted has not failed.
+    if applied["failure"] and (late or not there) and (is_device or row["action"] != NOTHING):
+        return FAILED
+    if row["restart"]:
+        return STAGED
+    if late:
+        return REQUESTED
+    if row["action"] == NOTHING:
+        return UNCHANGED
+    # A stopped domain has no guest that could have reached anything.
+    return REACHED if is_device and planned["domain"]["state"] not in _STOPPED else DONE
+
+
+def _reached(device: Result | None, scopes: t.Sequence[str]) -> str | None:
+    if device is None or LIVE not in scopes:
+        return None
+    live = device[LIVE]
+    if live is None:
+        return "none"
+    return show((live.get("current") or 0) if live["model"] == VIRTIO_MEM else live["size"])
+
+
+def _with_outcomes(rows: list[Row], planned: Result, applied: Result | None, anything_failed: bool) -> list[Row]:
+    if applied is None:
+        mine = FAILED if planned["failure"] else NOT_DONE if anything_failed else None
+        return [{**row, "outcome": mine} for row in rows]
+    # Both runs list the same devices in the same order, after the domain's own row.
+    devices = list(applied["devices"])
+    told = []
+    for row in rows:
+        device = None if row["device"] == DOMAIN_ROW or not devices else devices.pop(0)
+        reached = _reached(device, _scopes(applied["domain"]))
+        told.append({**row, "outcome": _outcome(row, planned, applied, device), "reached": reached})
+    return told
+
+
+def summary(planned: Result, inventory: Result, declared: t.Sequence[Result], applied: Result | None = None) -> Row:
+    """A plan, and what became of it, as rows and sums.
+
+    Args:
+        planned: the result of memory_layout in check mode.
+        inventory: the result of memory_device_info before it.
+        declared: the list of domains that both were about.
+        applied: the result of memory_layout for real, if it ran.
+    """
+    known = {domain["uuid"]: domain for domain in inventory.get("domains") or ()}
+    domains = planned.get("domains") or ()
+    results = (applied or {}).get("domains") or [None] * len(domains)
+    last = applied or planned
+    failed = bool(last.get("failed_domains"))
+    rows: list[Row] = []
+    for domain, wish, result in zip(domains, declared, results):
+        before = known.get((domain["domain"] or {}).get("uuid"), {})
+        mine = _rows(domain, before, wish)
+        exclusive = bool(wish.get("exclusive"))
+        rows += [{**row, "exclusive": exclusive} for row in _with_outcomes(mine, domain, result, failed)]
+    total = sum(
+        max(_held(device.get(LIVE)), _held(device.get(CONFIG)))
+        for domain in known.values()
+        for device in domain.get("devices") or ()
+    )
+    shrinks = sum(max(row["shrinks"], 0) for row in rows)
+    failures = {domain["name"]: domain["failure"] for domain in last.get("domains") or () if domain["failure"]}
+    return {
+        "rows": rows,
+        "total": total,
+        "shrinks": shrinks,
+        "shrinks_percent": round(100 * shrinks / total, 1) if total else 0.0,
+        "pending": [row for row in rows if row["action"] != NOTHING],
+        "failures": failures,
+        "restart_reasons": list(last.get("restart_reasons") or ()),
+    }
+
+
+# --- what guards a host
+
+
+def guard(plan: Result, max_shrink: float, min_requested: str) -> list[str]:
+    """What of a plan must not be done without being allowed by name; a sentence for each.
+
+    Args:
+        plan: a summary.
+        max_shrink: the percentage of the host's total by which its guests may shrink.
+        min_requested: below this, no virtio-mem device may shrink.
+    """
+    least = parse(min_requested, "sizing_min_requested")
+    complaints = []
+    if plan["total"] and 100 * plan["shrinks"] > max_shrink * plan["total"]:
+        complaints.append(
+            f"The guests would shrink by {show(plan['shrinks'])}, which is {plan['shrinks_percent']:g} % of the "
+            f"{show(plan['total'])} that the devices of this host have; sizing_max_shrink allows {max_shrink:g} %."
+        )
+    for row in plan["rows"]:
+        name = f"{row['device']} of {row['domain']}"
+        if row["removes"] and not row["exclusive"]:
+            complaints.append(f"{name} would be removed, but {row['domain']} is not declared as exclusive.")
+        is_low = row["leaves"] is not None and row["leaves"] < least
+        if is_low and row["shrinks"] > 0 and row["model"] == VIRTIO_MEM:
+            complaints.append(f"{name} would shrink to {show(row['leaves'])}; sizing_min_requested is {show(least)}.")
+    return complaints
+
+
+# --- the table
+
+_COLUMNS = (
+    ("domain", "DOMAIN"),
+    ("device", "DEVICE"),
+    ("now", "NOW"),
+    ("wanted", "WANTED"),
+    ("action", "WHAT HAPPENS"),
+    ("restart", "RESTART"),
+    ("reached", "REACHED"),
+    ("outcome", "OUTCOME"),
+)
+# Columns that are left out where no row has anything for them.
+_OPTIONAL = ("reached", "outcome")
+
+
+def _cell(value: t.Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value in (None, "") else str(value)
+
+
+def table(rows: t.Sequence[Result]) -> list[str]:
+    """The rows as lines of a table; no lines where there are no rows."""
+    if not rows:
+        return []
+    columns = [(name, title) for name, title in _COLUMNS if name not in _OPTIONAL or any(row.get(name) for row in rows)]
+    cells = [[title for _name, title in columns]]
+    cells += [[_cell(row.get(name)) for name, _title in columns] for row in rows]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    return ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in cells]

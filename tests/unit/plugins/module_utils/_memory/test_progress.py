@@ -199,6 +199,14 @@ def test_who_meddled_is_told_with_both_sizes() -> None:
     assert "2GiB" in error.msg
 
 
+@pytest.mark.parametrize("values", [{"state": "crashed"}, {"state": "paused", "error_paused": True}])
+def test_a_guest_that_has_everything_already_need_not_answer(values: dict[str, t.Any]) -> None:
+    assert progress.pointless(running(2 * GIB, **values), goal()) is None
+    error = progress.pointless(running(GIB, **values), goal())
+    assert error is not None
+    assert error.error_code == f"domain_{values['state']}"
+
+
 # --- the timeout
 
 

@@ -78,12 +78,14 @@ class Device:
     def describe(self) -> dict[str, t.Any]:
         """The device as results show it: what is known, under the names of the options."""
         known: dict[str, t.Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name in ("xml", "position") or value is None:
-                continue
-            known[item.name] = format_nodeset(value) if item.name == "nodemask" else value
+        for name in _SHOWN:
+            value = getattr(self, name)
+            if value is not None:
+                known[name] = format_nodeset(value) if name == "nodemask" else value
         return known
+
+
+_SHOWN = tuple(item.name for item in fields(Device) if item.name not in ("xml", "position"))
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ class Wish:
 
     def given(self) -> dict[str, t.Any]:
         """The declared properties of the device, by the names of `Device`."""
-        values = {item.name: getattr(self, item.name) for item in fields(Device) if hasattr(self, item.name)}
+        values = {name: getattr(self, name, None) for name in _SHOWN}
         return {name: value for name, value in values.items() if value is not None}
 
     def describe(self) -> str:

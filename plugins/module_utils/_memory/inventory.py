@@ -11,6 +11,7 @@ which are written as a task takes them.
 
 from __future__ import annotations
 
+import operator
 import typing as t
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ _COMPARED = (
     *("model", "size", "node", "block", "requested", "access", "discard", "uuid", "dynamic_memslots"),
     *("path", "nodemask", "pagesize", "alignsize", "pmem", "label_size", "readonly"),
 )
+_compared = operator.attrgetter(*_COMPARED)
 _QUANTITIES = ("size", "requested", "block", "label_size", "pagesize", "alignsize")
 
 
@@ -138,7 +140,8 @@ def _property_drift(domain: Domain, pair: _Pair) -> t.Iterator[dict[str, t.Any]]
     live, config = pair.live, pair.config
     if live is None or config is None:
         return
-    names = [name for name in _COMPARED if _told(live, name) != _told(config, name)]
+    same = _compared(live) == _compared(config)
+    names = [] if same else [name for name in _COMPARED if _told(live, name) != _told(config, name)]
     if (live.user_alias or config.user_alias) and live.user_alias != config.user_alias:
         names.append("alias")
     for name in names:

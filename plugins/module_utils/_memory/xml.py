@@ -12,6 +12,7 @@ this collection does not know (or a later libvirt adds) survives.
 from __future__ import annotations
 
 import copy
+import functools
 import traceback
 import typing as t
 from dataclasses import dataclass
@@ -78,24 +79,29 @@ _SCOPE_LOCAL = ("address", "target/address", "target/current", "target/actual")
 _EXPRESS_PORTS = ("pcie-root-port", "pcie-switch-downstream-port")
 
 
+_PROPERTIES_OF: t.Mapping[str, tuple[Property, ...]] = {
+    **dict.fromkeys(_DIMM_MODELS, (*PROPERTIES, _SLOT_OF_DIMM, _BASE_OF_DIMM)),
+    **dict.fromkeys(_VIRTIO_MODELS, (*PROPERTIES, _BASE_OF_VIRTIO)),
+}
+
+
 def _properties(model: str) -> tuple[Property, ...]:
-    if model in _DIMM_MODELS:
-        return (*PROPERTIES, _SLOT_OF_DIMM, _BASE_OF_DIMM)
-    if model in _VIRTIO_MODELS:
-        return (*PROPERTIES, _BASE_OF_VIRTIO)
-    return PROPERTIES
+    return _PROPERTIES_OF.get(model, PROPERTIES)
 
 
 # --- reading
 
 
+@functools.cache
+def _parser() -> etree.XMLParser:
+    """Reads without network, files, entities or unlimited growth. One for all, since making it costs time."""
+    return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, strip_cdata=False)
+
+
 def _parse(text: str) -> Element:
-    """The root element, read without network, files, entities or unlimited growth."""
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, strip_cdata=False
-    )
+    """The root element."""
     try:
-        root = etree.fromstring(text.encode(), parser)
+        root = etree.fromstring(text.encode(), _parser())
     except (etree.XMLSyntaxError, ValueError) as error:
         raise VirtmemError("invalid_xml", f"libvirt's XML could not be read: {error}") from error
     if root.getroottree().docinfo.internalDTD is not None:
@@ -105,24 +111,41 @@ def _parse(text: str) -> Element:
 
 def _text(element: Element) -> str:
     """The element as text, without the namespaces and the white space of where it stood."""
-    alone = copy.deepcopy(element)
-    etree.cleanup_namespaces(alone)
-    return etree.tostring(alone, encoding="unicode", with_tail=False)
+    if element.nsmap:
+        element = copy.deepcopy(element)
+        etree.cleanup_namespaces(element)
+    return etree.tostring(element, encoding="unicode", with_tail=False)
 
 
-def _find(element: Element, path: str) -> tuple[Element | None, str | None]:
-    """The element that holds a property, and the attribute's name if it is one."""
-    steps, at, attribute = path.partition("@")
-    steps = steps.rstrip("/")
-    holder = element.find(steps) if steps else element
-    return holder, attribute if at else None
+@functools.cache
+def _split(path: str) -> tuple[str, str]:
+    """Where the holder of a property stands, and the attribute's name if it is one."""
+    steps, _at, attribute = path.partition("@")
+    return steps.rstrip("/"), attribute
 
 
 def _raw(element: Element, path: str) -> str | None:
-    holder, attribute = _find(element, path)
+    steps, attribute = _split(path)
+    holder = element.find(steps) if steps else element
     if holder is None:
         return None
     return holder.get(attribute) if attribute else (holder.text or "").strip()
+
+
+Places = dict[str, "Element"]
+
+
+def _places(element: Element) -> Places:
+    """What stands where below a device's element, the first of each; to search for every property takes far longer."""
+    places: Places = {"": element}
+    for child in element:
+        if places.setdefault(str(child.tag), child) is child:
+            for grandchild in child:
+                path = f"{child.tag}/{grandchild.tag}"
+                if places.setdefault(path, grandchild) is grandchild:
+                    for last in grandchild:
+                        places.setdefault(f"{path}/{last.tag}", last)
+    return places
 
 
 def _bytes(element: Element) -> int:
@@ -131,29 +154,43 @@ def _bytes(element: Element) -> int:
     return align_up(value, KIB)
 
 
-def _value(element: Element, item: Property) -> t.Any:
-    if item.kind == FLAG:
-        return True if element.find(item.path) is not None else None
-    text = _raw(element, item.path)
-    if text is None:
-        return None
-    if item.kind == SIZE:
-        holder, _attribute = _find(element, item.path)
-        return None if holder is None else _bytes(holder)
-    if item.kind == NUMBER:
-        return int(text)
-    if item.kind == ADDRESS:
-        return int(text, 0)
-    if item.kind == YES_NO:
-        return text == "yes"
-    if item.kind == NODESET:
-        return parse_nodeset(text)
-    return text
+_READ: t.Mapping[str, t.Callable[[str], t.Any]] = {
+    TEXT: str,
+    NUMBER: int,
+    ADDRESS: functools.partial(int, base=0),
+    YES_NO: "yes".__eq__,
+    NODESET: parse_nodeset,
+}
 
 
-def _bus_address(element: Element) -> str | None:
+def _value(holder: Element, attribute: str, kind: str) -> t.Any:
+    if kind == SIZE:
+        return _bytes(holder)
+    if kind == FLAG:
+        return True
+    text = holder.get(attribute) if attribute else (holder.text or "").strip()
+    return None if text is None else _READ[kind](text)
+
+
+def _readable(model: str) -> t.Mapping[str, t.Sequence[tuple[str, str, str]]]:
+    """What is to be read at which place: a property's name, its attribute if it is one, its kind."""
+    return _READABLE_OF.get(model, _READABLE)
+
+
+def _by_place(properties: t.Sequence[Property]) -> t.Mapping[str, t.Sequence[tuple[str, str, str]]]:
+    readable: dict[str, list[tuple[str, str, str]]] = {}
+    for item in properties:
+        steps, attribute = _split(item.path)
+        readable.setdefault(steps, []).append((item.name, attribute, item.kind))
+    return readable
+
+
+_READABLE = _by_place(PROPERTIES)
+_READABLE_OF = {model: _by_place(properties) for model, properties in _PROPERTIES_OF.items()}
+
+
+def _bus_address(address: Element | None) -> str | None:
     """The bus address as people write it; a DIMM's is its slot and base instead."""
-    address = element.find("address")
     kind = address.get("type") if address is not None else None
     if address is None or kind is None or kind in ("none", "dimm"):
         return None
@@ -166,15 +203,20 @@ def _bus_address(element: Element) -> str | None:
 
 def _device(element: Element, position: int = -1) -> Device:
     try:
-        values = {item.name: _value(element, item) for item in _properties(element.get("model", ""))}
-        current = element.find("target/current")
-        if current is None:  # the name before libvirt merged it, which the parser still accepts
-            current = element.find("target/actual")
+        places = _places(element)
+        readable = _readable(element.get("model", ""))
+        values = {
+            name: _value(holder, attribute, kind)
+            for place, holder in places.items()
+            for name, attribute, kind in readable.get(place, ())
+        }
+        # The second is the name before libvirt merged it, which the parser still accepts.
+        current = places.get("target/current", places.get("target/actual"))
         values["current"] = None if current is None else _bytes(current)
-        values["address"] = _bus_address(element)
+        values["address"] = _bus_address(places.get("address"))
     except (KeyError, ValueError) as error:
         raise VirtmemError("invalid_xml", f"A memory device's XML could not be read: {error}") from error
-    if values["size"] is None or not values["model"]:
+    if values.get("size") is None or not values["model"]:
         raise VirtmemError("invalid_xml", "A memory device's XML has no model or no size.")
     return Device(xml=_text(element), position=position, **values)
 
@@ -188,23 +230,21 @@ def read_device(text: str) -> Device:
     return _device(_parse(text))
 
 
-def _free_ports(root: Element) -> int | None:
+def _free_ports(devices: Element) -> int | None:
     """How many PCI Express ports could take a hot-plugged device; None where the machine is no PCI Express one.
 
     libvirt adds ports for a persistent device by itself, but never to a running guest.
     """
-    controllers = [item for item in root.findall("devices/controller") if item.get("type") == "pci"]
+    controllers = [item for item in devices.iterchildren("controller") if item.get("type") == "pci"]
     if not any(item.get("model") == "pcie-root" for item in controllers):
         return None
     ports = {
         int(item.get("index", "0"), 0)
         for item in controllers
         if item.get("model") in _EXPRESS_PORTS
-        and not any(target.get("hotplug") == "off" for target in item.findall("target"))
+        and not any(target.get("hotplug") == "off" for target in item.iterchildren("target"))
     }
-    used = {
-        int(address.get("bus", "0"), 0) for address in root.findall("devices//address") if address.get("type") == "pci"
-    }
+    used = {int(address.get("bus", "0"), 0) for address in devices.iter("address") if address.get("type") == "pci"}
     return len(ports - used)
 
 
@@ -219,9 +259,11 @@ def read_definition(text: str) -> Definition:
         VirtmemError: `invalid_xml`.
     """
     root = _parse(text)
-    elements, cells = root.findall("devices/memory"), root.findall("cpu/numa/cell")
-    aliases = {item.get("name", "") for item in root.findall("devices//alias")}
-    devices = tuple(_device(element, position) for position, element in enumerate(elements))
+    holder, cells = root.find("devices"), root.findall("cpu/numa/cell")
+    if holder is None:
+        holder = etree.Element("devices")
+    aliases = {item.get("name", "") for item in holder.iter("alias")}
+    devices = tuple(_device(element, position) for position, element in enumerate(holder.iterchildren("memory")))
     try:
         memory, most, current = root.find("memory"), root.find("maxMemory"), root.find("currentMemory")
         return Definition(
@@ -231,11 +273,11 @@ def read_definition(text: str) -> Definition:
             slots=0 if most is None else int(most.get("slots", "0")),
             cells=tuple(int(cell.get("id", str(number))) for number, cell in enumerate(cells)),
             arch=_raw(root, "os/type/@arch") or "x86_64",
-            free_ports=_free_ports(root),
+            free_ports=_free_ports(holder),
             acpi=root.find("features/acpi") is not None,
             current_memory=None if current is None else _bytes(current),
             cell_memory=sum(map(_cell_memory, cells)) if cells else None,
-            balloon=not any(item.get("model") == "none" for item in root.findall("devices/memballoon")),
+            balloon=not any(item.get("model") == "none" for item in holder.iterchildren("memballoon")),
             active=root.get("id") is not None,
             other_aliases=frozenset(aliases - {item.alias for item in devices} - {""}),
         )
@@ -315,14 +357,15 @@ def _drop(element: Element, path: str) -> None:
 
 def _set(element: Element, item: Property, value: t.Any) -> None:
     """Writes one property, and nothing at all where it has the value already."""
-    if _value(element, item) == value:
+    steps, attribute = _split(item.path)
+    holder = _places(element).get(steps)
+    if (None if holder is None else _value(holder, attribute, item.kind)) == value:
         return
     if item.kind == FLAG and not value:
         _drop(element, item.path)
         return
-    steps, _at, attribute = item.path.partition("@")
     holder = element
-    for tag in steps.rstrip("/").split("/") if steps else ():
+    for tag in steps.split("/") if steps else ():
         holder = _child(holder, tag)
     if attribute:
         holder.set(attribute, _written(value, item.kind))

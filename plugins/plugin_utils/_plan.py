@@ -57,7 +57,8 @@ def _same_marks(planned: Result, known: Result) -> bool:
 
 def _gone(planned: Result, known: Result) -> bool:
     """A device that is to go and has no name is one of the others of its model."""
-    return planned[LIVE] is None and planned[CONFIG] is None and planned["model"] == known["model"]
+    is_nameless = planned["alias"] is None and planned[LIVE] is None and planned[CONFIG] is None
+    return is_nameless and planned["model"] == known["model"]
 
 
 def _paired(planned: t.Sequence[Result | None], known: t.Sequence[Result]) -> list[Result | None]:
@@ -190,22 +191,36 @@ def _domain_row(planned: Result, declared: Result, capacity: Result) -> Row | No
     )
 
 
+def _wish(device: Result) -> str:
+    """What a declaration says of a device, where there is no plan that could."""
+    if device.get("state") == "absent":
+        return "none"
+    sizes = [device.get("requested"), device.get("size")]
+    return " of ".join(str(size) for size in sizes if size is not None) or "present"
+
+
+def _unplanned_rows(planned: Result, known: Result, declared: Result) -> list[Row]:
+    """The rows of a domain that can't have what is declared for it: what there is, and what was wished."""
+    name, scopes = planned["name"], _scopes(planned["domain"])
+    wishes = declared.get("devices") or ()
+    devices = planned["devices"] or [None] * len(wishes)
+    rows = []
+    for wish, device, before in zip(wishes, devices, _paired(devices, known.get("devices") or ())):
+        now = "unknown" if device is None else _both(before, scopes)
+        label = (device or {}).get("alias") or wish.get("alias") or wish.get("model") or "unknown"
+        rows.append(_new_row(name, label, now=now, wanted=_wish(wish)))
+    return rows or [_new_row(name, DOMAIN_ROW)]
+
+
 def _rows(planned: Result, known: Result, declared: Result) -> list[Row]:
     """The rows of one domain as its plan has them."""
-    domain = planned["domain"]
-    if not domain or (planned["failure"] and not planned["devices"]):
-        names = [device.get("alias") or device.get("model") or "unknown" for device in declared.get("devices") or ()]
-        return [_new_row(planned["name"], name) for name in names or [DOMAIN_ROW]]
-    scopes = _scopes(domain)
-    ready = None if planned["failure"] else _domain_row(planned, declared, known.get("capacity") or {})
-    rows = [ready] if ready else []
-    for device, before in zip(planned["devices"], _paired(planned["devices"], known.get("devices") or ())):
-        rows.append(
-            _new_row(planned["name"], "unknown")
-            if device is None
-            else _device_row(planned["name"], device, before, scopes)
-        )
-    return rows or [_new_row(planned["name"], DOMAIN_ROW, now="", wanted="no device is declared")]
+    if planned["failure"]:
+        return _unplanned_rows(planned, known, declared)
+    name, scopes = planned["name"], _scopes(planned["domain"])
+    ready = _domain_row(planned, declared, known.get("capacity") or {})
+    paired = zip(planned["devices"], _paired(planned["devices"], known.get("devices") or ()))
+    rows = [*([ready] if ready else []), *(_device_row(name, device, before, scopes) for device, before in paired)]
+    return rows or [_new_row(name, DOMAIN_ROW, now="", wanted="no device is declared")]
 
 
 def _outcome(row: Row, planned: Result, applied: Result, device: Result | None) -> str:
@@ -238,8 +253,9 @@ def _reached(device: Result | None, scopes: t.Sequence[str]) -> str | None:
 
 def _with_outcomes(rows: list[Row], planned: Result, applied: Result | None, anything_failed: bool) -> list[Row]:
     if applied is None:
-        mine = FAILED if planned["failure"] else NOT_DONE if anything_failed else None
-        return [{**row, "outcome": mine} for row in rows]
+        idle = (UNCHANGED, NOT_DONE) if anything_failed else (None, None)
+        outcomes = (FAILED, FAILED) if planned["failure"] else idle
+        return [{**row, "outcome": outcomes[row["action"] != NOTHING]} for row in rows]
     # Both runs list the same devices in the same order, after the domain's own row.
     devices = list(applied["devices"])
     told = []
@@ -248,6 +264,15 @@ def _with_outcomes(rows: list[Row], planned: Result, applied: Result | None, any
         reached = _reached(device, _scopes(applied["domain"]))
         told.append({**row, "outcome": _outcome(row, planned, applied, device), "reached": reached})
     return told
+
+
+def _complaints(failures: t.Mapping[str, Result]) -> t.Iterator[str]:
+    for name, failure in failures.items():
+        # A message that names the domain already is not to name it twice.
+        text = failure["msg"] if failure["msg"].startswith(f"{name}: ") else f"{name}: {failure['msg']}"
+        yield f"Failed: {text}"
+        if failure.get("hint"):
+            yield f"Hint: {failure['hint']}"
 
 
 def summary(planned: Result, inventory: Result, declared: t.Sequence[Result], applied: Result | None = None) -> Row:
@@ -277,6 +302,7 @@ def summary(planned: Result, inventory: Result, declared: t.Sequence[Result], ap
     )
     shrinks = sum(max(row["shrinks"], 0) for row in rows)
     failures = {domain["name"]: domain["failure"] for domain in last.get("domains") or () if domain["failure"]}
+    reasons = list(last.get("restart_reasons") or ())
     return {
         "rows": rows,
         "total": total,
@@ -284,7 +310,8 @@ def summary(planned: Result, inventory: Result, declared: t.Sequence[Result], ap
         "shrinks_percent": round(100 * shrinks / total, 1) if total else 0.0,
         "pending": [row for row in rows if row["action"] != NOTHING],
         "failures": failures,
-        "restart_reasons": list(last.get("restart_reasons") or ()),
+        "restart_reasons": reasons,
+        "notes": [*(f"After a restart: {reason}" for reason in reasons), *_complaints(failures)],
     }
 
 

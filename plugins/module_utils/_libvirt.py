@@ -259,18 +259,19 @@ class Hypervisor:
             def having(flag: int) -> set[str]:
                 return {domain.UUIDString() for domain in self._connection.listAllDomains(flag)}
 
-            persistent = having(libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
+            # First all of them: what is asked after that is about domains that are known to be there. Only the
+            # exceptions are asked for, since each list has to be gone through.
+            every = self._connection.listAllDomains(0)
+            transient = having(libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
             saved = having(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
-            running = having(libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING)
-            active = having(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+            # Neither running nor shut off; which it is has to be asked of each.
+            unclear = having(libvirt.VIR_CONNECT_LIST_DOMAINS_PAUSED | libvirt.VIR_CONNECT_LIST_DOMAINS_OTHER)
             listed = []
-            for domain in self._connection.listAllDomains(0):
+            for domain in every:
                 uuid = domain.UUIDString()
-                # The usual states come from the lists; only of a paused or crashed domain more has to be asked.
-                state = "running" if uuid in running else "" if uuid in active else "shutoff"
-                listed.append(
-                    Listed(domain.name(), uuid, state, uuid in persistent, uuid in active, uuid in saved, domain)
-                )
+                active = domain.ID() >= 0  # known from the list
+                state = "" if uuid in unclear else "running" if active else "shutoff"
+                listed.append(Listed(domain.name(), uuid, state, uuid not in transient, active, uuid in saved, domain))
             return sorted(listed, key=lambda item: item.name)
 
     def read_listed(self, listed: Listed) -> Reading | None:

@@ -258,23 +258,27 @@ def memory_layout() -> None:
     _answer(module, report, work, report.layout_result)
 
 
-def _inventory(params: t.Mapping[str, t.Any], told: dict[str, t.Any]) -> None:
-    selection = _options.selection_from(params)
-    with _libvirt.connect(_options.text_of(params, "uri"), read_only=True) as hypervisor:
-        versions = hypervisor.versions()
-        told["hypervisor"] = inventory.hypervisor(versions)
-        chosen = _survey.choose(hypervisor.list_domains(), params["domains"], params["uri"])
-        for listed, answer in _survey.read_all(hypervisor, chosen, params["timeout"]):
-            if answer is None:
-                continue
-            try:
-                if isinstance(answer, VirtmemError):
-                    raise answer
-                domain = inventory.describe(_converge.decode(answer), selection, versions)
-            except VirtmemError as error:
-                domain = inventory.unreadable(listed.name, listed.uuid, listed.state, listed.persistent, error)
-            told["domains"].append(domain)
-        told["summary"] = inventory.summary(told["domains"])
+def _inventory(
+    hypervisor: _libvirt.Hypervisor,
+    params: t.Mapping[str, t.Any],
+    selection: inventory.Selection,
+    told: dict[str, t.Any],
+) -> None:
+    """One pass over the domains that are asked about."""
+    versions = hypervisor.versions()
+    told["hypervisor"] = inventory.hypervisor(versions)
+    chosen = _survey.choose(hypervisor.list_domains(), params["domains"], params["uri"])
+    for listed, answer in _survey.read_all(hypervisor, chosen, params["timeout"]):
+        if answer is None:
+            continue
+        try:
+            if isinstance(answer, VirtmemError):
+                raise answer
+            domain = inventory.describe(_converge.decode(answer), selection, versions)
+        except VirtmemError as error:
+            domain = inventory.unreadable(listed.name, listed.uuid, listed.state, listed.persistent, error)
+        told["domains"].append(domain)
+    told["summary"] = inventory.summary(told["domains"])
 
 
 def memory_device_info() -> None:
@@ -286,4 +290,9 @@ def memory_device_info() -> None:
     def result() -> dict[str, t.Any]:
         return {"changed": False, **told, "duration": report.duration}
 
-    _answer(module, report, lambda: _inventory(module.params, told), result)
+    def work() -> None:
+        selection = _options.selection_from(module.params)
+        with _libvirt.connect(module.params["uri"], read_only=True) as hypervisor:
+            _inventory(hypervisor, module.params, selection, told)
+
+    _answer(module, report, work, result)

@@ -6,23 +6,27 @@
 """Reads many domains in one pass; one that does not answer does not hold up the others.
 
 Since libvirt 11.0 the XML of a domain waits for whatever job holds the domain, half a minute if need be. So the
-reading is done by a thread, and when it is stuck another one goes on with the rest.
+reading is done by threads, and when one is stuck another one goes on in its place. A few read at the same time, so
+that the way to the daemon and back is not waited for at every domain.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import queue
 import threading
 import time
 import typing as t
-from dataclasses import dataclass
 
 from ._libvirt import Hypervisor, Listed, Reading
 from ._memory.errors import VirtmemError
 
 # How long a domain may take before the rest goes on without it, in seconds. A usual answer takes a millisecond.
 _STUCK_AFTER = 0.5
+# How many are read at the same time, and how many at most, those that are stuck included: a daemon works on five calls
+# of one client (max_client_requests in libvirtd.conf) and lets the next ones wait.
+_READERS, _MOST_READERS = 3, 5
 _PATTERN = frozenset("*?[")
 
 Answer = t.Union[Reading, VirtmemError, None]
@@ -57,35 +61,45 @@ def choose(listed: t.Sequence[Listed], wanted: t.Sequence[str] | None, uri: str)
     return [item for item in listed if item.uuid in chosen]
 
 
-@dataclass
-class _Reader:
-    """A thread that reads one domain after the other until it is told that it has been overtaken."""
+class _Survey:
+    """The threads that read, what is left to be read, and the answers."""
 
-    hypervisor: Hypervisor
-    waiting: t.Iterator[tuple[int, Listed]]
-    lock: threading.Lock
-    answers: queue.SimpleQueue[tuple[int, Answer]]
-    overtaken: bool = False
-    reading: int | None = None
-    since: float = 0.0
+    def __init__(self, hypervisor: Hypervisor, listed: t.Sequence[Listed], clock: Clock) -> None:
+        self.answers: queue.SimpleQueue[tuple[int, Answer]] = queue.SimpleQueue()
+        self._hypervisor = hypervisor
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._left = iter(enumerate(listed))
+        self._reading: dict[int, float] = {}  # which domain, since when
+        self._readers = 0
 
-    def start(self, clock: Clock) -> _Reader:
-        """Begins; the thread ends with the last domain, or with the one that it was overtaken at."""
-        threading.Thread(target=self._run, args=(clock,), name="libvirt-reader", daemon=True).start()
-        return self
+    def reading(self) -> dict[int, float]:
+        """The domains that are being read, and for how long already."""
+        now = self._clock()
+        with self._lock:
+            return {index: now - since for index, since in self._reading.items()}
 
-    def _run(self, clock: Clock) -> None:
-        while not self.overtaken:
-            with self.lock:
-                index, listed = next(self.waiting, (-1, None))
-                self.reading, self.since = index, clock()
-            if listed is None:
-                return
-            self.answers.put((index, self._read(listed)))
+    def keep_reading(self, stuck: int) -> None:
+        """Starts readers, as many as it takes to go on beside those that are stuck."""
+        while self._readers < min(_READERS + stuck, _MOST_READERS):
+            self._readers += 1
+            threading.Thread(target=self._read_on, name="libvirt-reader", daemon=True).start()
+
+    def _read_on(self) -> None:
+        while True:
+            with self._lock:
+                index, listed = next(self._left, (-1, None))
+                if listed is None:
+                    return
+                self._reading[index] = self._clock()
+            answer = self._read(listed)
+            with self._lock:
+                del self._reading[index]
+            self.answers.put((index, answer))
 
     def _read(self, listed: Listed) -> Answer:
         try:
-            return self.hypervisor.read_listed(listed)
+            return self._hypervisor.read_listed(listed)
         except VirtmemError as error:
             return error
 
@@ -112,30 +126,21 @@ def read_all(
         timeout: how long to wait for a domain that does not answer, in seconds.
         clock: tells the time.
     """
-    answers: queue.SimpleQueue[tuple[int, Answer]] = queue.SimpleQueue()
-    waiting, lock = iter(enumerate(listed)), threading.Lock()
-    reader = _Reader(hypervisor, waiting, lock, answers).start(clock)
-    stuck: dict[int, float] = {}  # which domain, since when
+    survey = _Survey(hypervisor, listed, clock)
+    survey.keep_reading(stuck=0)
     known: dict[int, Answer] = {}
-    following = 0  # the next to be handed out
-    while following < len(listed):
-        if following in known:
-            yield listed[following], known.pop(following)
-            following += 1
-            continue
-        try:
-            index, answer = answers.get(timeout=_STUCK_AFTER / 2)
-            known[index] = answer
-            stuck.pop(index, None)
-        except queue.Empty:
-            now = clock()
-            with lock:
-                current, since = reader.reading, reader.since
-            late = current is not None and current >= 0 and current not in known and now - since >= _STUCK_AFTER
-            if current is not None and late and current not in stuck:
-                stuck[current] = since
-                reader.overtaken = True
-                reader = _Reader(hypervisor, waiting, lock, answers).start(clock)
-            for index in [index for index, since in stuck.items() if now - since >= timeout]:
-                del stuck[index]
-                known.setdefault(index, _busy(listed[index], timeout))
+    looked = clock()
+    for following, item in enumerate(listed):
+        while following not in known:
+            with contextlib.suppress(queue.Empty):
+                index, answer = survey.answers.get(timeout=_STUCK_AFTER / 2)
+                known.setdefault(index, answer)
+            if clock() - looked < _STUCK_AFTER / 2:
+                continue
+            looked = clock()
+            reading = survey.reading()
+            survey.keep_reading(stuck=sum(since >= _STUCK_AFTER for since in reading.values()))
+            for index, since in reading.items():
+                if since >= max(timeout, _STUCK_AFTER):
+                    known.setdefault(index, _busy(listed[index], timeout))
+        yield item, known.pop(following)

@@ -17,7 +17,7 @@ options:
     description:
       - Whether to wait until the guest's actual size is the requested one.
       - libvirt accepts a request in milliseconds and says nothing about the guest; without waiting, the task says
-        nothing either. RV(device.converged) tells how it was at the end of the task.
+        nothing either. C(converged) of the device in the result tells how it was at the end of the task.
       - A task that finds everything as declared, but the guest still on its way, waits too.
     type: bool
     default: true
@@ -34,8 +34,8 @@ options:
     default: 1
   wait_tolerance:
     description:
-      - How far from the requested size the actual one may be, as a quantity as in O(size), or as a percentage of
-        O(requested) such as V(5%).
+      - How far from the requested size the actual one may be, as a quantity with a unit such as V(256MiB), or as a
+        percentage of it such as V(5%).
     type: str
     default: "0"
 """

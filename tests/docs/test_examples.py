@@ -27,6 +27,8 @@ DOCUMENTS = sorted(
 MODULES = sorted(path for path in (ROOT / "plugins" / "modules").glob("*.py"))
 GUIDE = ROOT / "docs" / "docsite" / "rst" / "guide_troubleshooting.rst"
 COLLECTION = "virtmem.libvirt."
+# What a task may fail with whose arguments are right: they were read, and the domain was looked for.
+FINE = ("domain_not_found", "domains_failed")
 
 _MARKDOWN = re.compile(r"^```ya?ml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _RST = re.compile(r"^\.\. code-block:: ya?ml\n\n((?:(?: +.*)?\n)+)", re.MULTILINE)
@@ -112,7 +114,7 @@ def _answers(tasks: t.Sequence[t.Mapping[str, t.Any]], folder: Path) -> list[dic
     steps: list[dict[str, t.Any]] = []
     for task in tasks:
         module = next(key for key in task if key.startswith(COLLECTION))
-        step = {module: {**task[module], "uri": "test:///default"}, "check_mode": True, "ignore_errors": True}
+        step = {module: {**(task[module] or {}), "uri": "test:///default"}, "check_mode": True, "ignore_errors": True}
         steps.append({"name": f"Task {len(steps)}", "register": f"answer{len(steps)}", **step})
     answers = ", ".join(f"answer{number}" for number in range(len(steps)))
     target = folder / "answers.json"
@@ -145,7 +147,7 @@ def test_there_are_examples_in_the_readme() -> None:
 @pytest.mark.parametrize("which", [which for which, _task in OUR_TASKS])
 def test_the_module_takes_the_arguments(which: str, answers: dict[str, dict[str, t.Any]]) -> None:
     answer = answers[which]
-    assert answer.get("error_code") == "domain_not_found", answer.get("msg")
+    assert not answer.get("failed") or answer.get("error_code") in FINE, answer.get("msg")
 
 
 def test_an_unknown_argument_would_be_found(answers: dict[str, dict[str, t.Any]]) -> None:
@@ -163,8 +165,10 @@ def test_the_guide_explains_every_error_code_and_no_other() -> None:
     assert set(sections) == _codes()
 
 
-@pytest.mark.parametrize("module", MODULES, ids=[path.stem for path in MODULES])
-def test_the_module_documents_every_error_code(module: Path) -> None:
-    text = module.read_text(encoding="utf-8")
-    documented = text[text.index("error_code:\n") : text.index("\ndetails:\n")]
-    assert set(re.findall(r"C\(([a-z_]+)\)", documented)) - {"msg"} == _codes()
+def test_the_modules_document_every_error_code_and_no_other() -> None:
+    documented: set[str] = set()
+    for module in MODULES:
+        text = module.read_text(encoding="utf-8")
+        section = text[text.index("\nerror_code:\n") : text.index("\ndetails:\n")]
+        documented |= set(re.findall(r"C\(([a-z]+_[a-z_]+|unsupported)\)", section))
+    assert documented == _codes()

@@ -280,15 +280,17 @@ def _start(lab: Lab) -> None:
 
 
 @contextlib.contextmanager
-def stopped(lab: Lab) -> t.Iterator[None]:
-    """Ends the daemon meanwhile; the guests go on, and the daemon finds them again.
+def stopped(lab: Lab, how: int = signal.SIGTERM) -> t.Iterator[None]:
+    """Ends the daemon meanwhile, if it has not ended itself; the guests go on, and the daemon finds them again.
 
     Raises:
         LabError: the lab is not up, or does not start again.
     """
-    connect(lab).close()
+    if not lab.pid_file.is_file():
+        raise _not_up(lab)
     process = int(lab.pid_file.read_text())
-    os.kill(process, signal.SIGTERM)
+    if process in _processes(lab):
+        os.kill(process, how)
     while process in _processes(lab):
         time.sleep(0.05)
     yield
@@ -311,9 +313,13 @@ def connect(lab: Lab) -> t.Any:
         LabError: the lab is not up.
     """
     if not is_up(lab):
-        what = "make lab-up" if lab.release is None else f"lab.py --release {lab.release} up"
-        raise LabError(f"The lab is not up; run `{what}`.")
+        raise _not_up(lab)
     return libvirt.open(lab.uri)
+
+
+def _not_up(lab: Lab) -> LabError:
+    what = "make lab-up" if lab.release is None else f"lab.py --release {lab.release} up"
+    return LabError(f"The lab is not up; run `{what}`.")
 
 
 # --- down

@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import sys
 import time
 import typing as t
@@ -52,7 +53,7 @@ def down(lab: daemon.Lab, args: argparse.Namespace) -> None:
 
 
 def restart(lab: daemon.Lab, args: argparse.Namespace) -> None:
-    with daemon.stopped(lab):
+    with daemon.stopped(lab, signal.SIGKILL if args.kill else signal.SIGTERM):
         time.sleep(args.after)
 
 
@@ -211,8 +212,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="forget what was built for it too: the guests' image, or the release's root",
     )
-    again = command("restart", restart, "end the daemon, but not the guests, and start it again")
+    again = command("restart", restart, "end the daemon, where it has not ended, but not the guests, and start it again")
     again.add_argument("--after", type=float, default=0, metavar="SECONDS", help="so long after it has ended (0)")
+    again.add_argument("--kill", action="store_true", help="by SIGKILL, so that it can't end in good order")
     command("sgx", pretend_sgx, "let definitions have sgx-epc devices, though no guest can be started with one")
     command("uri", uri, "print the lab's URI")
     command("list", names, "list the guests")

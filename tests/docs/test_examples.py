@@ -99,14 +99,15 @@ def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_ansible_takes_every_block(playbooks: Path) -> None:
+    paths = []
     for number, (where, block) in enumerate(ALL_BLOCKS):
         items = yaml.safe_load(block)
-        is_play = "hosts" in items[0]
-        plays = items if is_play else [{"hosts": "localhost", "gather_facts": False, "tasks": items}]
-        path = playbooks / f"block{number}.yml"
+        plays = items if "hosts" in items[0] else [{"hosts": "localhost", "gather_facts": False, "tasks": items}]
+        path = playbooks / f"{number}-{where.replace('/', '-').replace(':', '-')}.yml"
         path.write_text(json.dumps(plays))
-        done = _run(["ansible-playbook", "--syntax-check", str(path)], playbooks)
-        assert done.returncode == 0, f"{where}\n{done.stdout}{done.stderr}"
+        paths.append(str(path))
+    done = _run(["ansible-playbook", "--syntax-check", *paths], playbooks)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 
 
 def _answers(tasks: t.Sequence[t.Mapping[str, t.Any]], folder: Path) -> list[dict[str, t.Any]]:

@@ -175,6 +175,8 @@ def _check_unchanged(job: Job, domain: Domain, step: Step) -> None:
         )
     if step.ready is not None:
         planned = job.known.domain.config
+        for ready in (done.ready for done in job.done if done.ready is not None):
+            planned = ready.applied(planned) if planned is not None else None
         if planned is not None and readiness.changed_meanwhile(planned, definition):
             raise _changed(step, "The room for memory devices was changed")
     elif step.before is None:
@@ -433,13 +435,17 @@ def carry_out(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience,
     if patience.wait:
         _wait(hypervisor, jobs, patience, clock)
     for job in jobs:
-        if job.done and job.error is None and not job.known.cut:
-            _verify(hypervisor, job, patience, clock)
-            if job.error is None:
-                continue  # it was read just now
-        # A resumed wait takes no step, and still sees the guest move.
-        if job.done or job.error is not None or job.observed is not job.known.domain:
-            _refresh(hypervisor, job)
+        _conclude(hypervisor, job, patience, clock)
+
+
+def _conclude(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) -> None:
+    if job.done and job.error is None and not job.known.cut:
+        _verify(hypervisor, job, patience, clock)
+        if job.error is None:
+            return  # it was read just now
+    # A resumed wait takes no step, and still sees the guest move.
+    if job.done or job.error is not None or job.observed is not job.known.domain:
+        _refresh(hypervisor, job)
 
 
 def _guarded(job: Job, action: t.Callable[[], None]) -> None:

@@ -38,7 +38,8 @@ def _device(domain: Domain, plan: DevicePlan, planned_only: bool, tolerance: siz
     if not planned_only:
         try:
             # What is, not what was planned.
-            sides = identity.select_all(domain, plan.wish)
+            undeclared = plan.undeclared
+            sides = identity.again(domain, plan.before) if undeclared else identity.select_all(domain, plan.wish)
         except VirtmemError:
             return None
     judged = sides[LIVE] is not None or LIVE in plan.scopes
@@ -67,7 +68,12 @@ class Report:
 
     def changed(self, job: _converge.Job) -> bool:
         """Whether anything is done to this domain, or would be."""
-        return bool(job.steps) and job.error is None if self.planned_only else bool(job.done)
+        return bool(job.steps) if self._as_planned else bool(job.done)
+
+    @property
+    def _as_planned(self) -> bool:
+        """Whether the plans tell how it would end: where anything speaks against one of them, none is carried out."""
+        return self.planned_only and not any(job.error for job in self.jobs)
 
     def devices(self, job: _converge.Job) -> list[dict[str, t.Any] | None]:
         """The devices of one domain, in the order in which they are declared."""
@@ -77,7 +83,7 @@ class Report:
             # Nothing could be planned; the devices are shown as they are.
             shown = [DevicePlan(wish, (), (), {}, {}) for wish in job.order.declaration.wishes]
             return [_device(job.observed, plan, False, self.tolerance) for plan in shown]
-        return [_device(job.observed, plan, self.planned_only, self.tolerance) for plan in job.plan.devices]
+        return [_device(job.observed, plan, self._as_planned, self.tolerance) for plan in job.plan.devices]
 
     def common(self, job: _converge.Job | None) -> dict[str, t.Any]:
         """The part of a result that every domain has, whatever became of it."""
@@ -187,13 +193,19 @@ def _manage(uri: str, orders: t.Sequence[_converge.Order], patience: _converge.P
                 job.error.details.setdefault("steps_done", len(job.done))
 
 
-def _failed(jobs: t.Sequence[_converge.Job]) -> VirtmemError | None:
+def _named(error: VirtmemError, domain: str) -> VirtmemError:
+    """The error as it must be told where there is more than one domain that it could be about."""
+    details = {"domain": domain, **error.details}
+    return VirtmemError(error.error_code, f"{domain}: {error.msg}", details, error.hint)
+
+
+def _failed(jobs: t.Sequence[_converge.Job], named: bool) -> VirtmemError | None:
     """What the task fails with, if it does: the one domain's error, or one that names them all."""
     failed = [job for job in jobs if job.error]
     if not failed or failed[0].error is None:
         return None
     if len(failed) == 1:
-        return failed[0].error
+        return _named(failed[0].error, failed[0].order.domain) if named else failed[0].error
     errors = {job.order.domain: _failure(job.error) for job in failed if job.error}
     return VirtmemError(
         "domains_failed",
@@ -210,13 +222,17 @@ def _module(arguments: t.Mapping[str, t.Any], **more: t.Any) -> AnsibleModule:
 
 
 def _answer(
-    module: AnsibleModule, report: Report, work: t.Callable[[], None], result: t.Callable[[], dict[str, t.Any]]
+    module: AnsibleModule,
+    report: Report,
+    work: t.Callable[[], None],
+    result: t.Callable[[], dict[str, t.Any]],
+    named: bool = False,
 ) -> None:
     """Does the work and ends the module with its result, or with the error and as much of the result as there is."""
     try:
         _require_libraries()
         work()
-        error = _failed(report.jobs)
+        error = _failed(report.jobs, named)
     except VirtmemError as raised:
         error = raised
     for warning in report.warnings:
@@ -246,16 +262,23 @@ def memory_device() -> None:
     _answer(module, report, work, report.device_result)
 
 
+def _order(params: t.Mapping[str, t.Any]) -> _converge.Order:
+    try:
+        return _options.order_from(params)
+    except VirtmemError as error:
+        raise _named(error, str(params["name"])) from error
+
+
 def memory_layout() -> None:
     """The module `memory_layout`: whole domains, many in one task."""
     module = _module({**_options.LAYOUT_OPTIONS, **_options.WAIT_OPTIONS})
     report = Report(wants_diff=module._diff, planned_only=module.check_mode)
 
     def work() -> None:
-        orders = [_options.order_from(domain) for domain in module.params["domains"]]
+        orders = [_order(domain) for domain in module.params["domains"]]
         _manage(_options.text_of(module.params, "uri"), orders, _options.patience_from(module.params), report)
 
-    _answer(module, report, work, report.layout_result)
+    _answer(module, report, work, report.layout_result, named=True)
 
 
 def _inventory(

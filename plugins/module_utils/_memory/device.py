@@ -105,6 +105,7 @@ class Definition:
     cell_memory: int | None = None  # what the NUMA cells have together; None where there are none
     balloon: bool = True  # whether libvirt learns from the guest how much it uses
     active: bool = False  # whether this is a running guest's
+    processors: int = 1  # the most that the guest can have
 
     @property
     def base(self) -> int:
@@ -243,8 +244,25 @@ class Readiness:
     max_memory: int | None = None
     slots: int | None = None
     cell_memory: int | None = None  # of the first NUMA cell, which holds all the memory and all the processors
+    cell_processors: int = 0
     ports: int = 0  # how many hot-plug ports are added
     acpi: bool = False
+
+    def less(self, definition: Definition) -> Readiness:
+        """The part of it that takes room away from the definition."""
+        limit, slots = definition.max_memory or 0, definition.slots
+        return Readiness(
+            max_memory=self.max_memory if self.max_memory is not None and self.max_memory < limit else None,
+            slots=self.slots if self.slots is not None and self.slots < slots else None,
+        )
+
+    def beside(self, part: Readiness) -> Readiness:
+        """The rest of it."""
+        return replace(
+            self,
+            max_memory=self.max_memory if part.max_memory is None else None,
+            slots=self.slots if part.slots is None else None,
+        )
 
     def applied(self, definition: Definition) -> Definition:
         """The definition that has it."""

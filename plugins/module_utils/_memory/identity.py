@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from dataclasses import replace
 
 from .device import (
     ABSENT,
@@ -140,6 +141,20 @@ def _has_alias(definition: Definition | None, device: Device) -> bool:
     )
 
 
+def again(domain: Domain, before: t.Mapping[str, Device | None]) -> dict[str, Device | None]:
+    """The sides of a device that was read earlier, as they are now: for one that no wish could name."""
+
+    def mark(device: Device) -> Device:
+        return replace(device, requested=None, current=None)
+
+    found: dict[str, Device | None] = {}
+    for scope, device in before.items():
+        definition = domain.scope(scope)
+        candidates = definition.devices if definition is not None and device is not None else ()
+        found[scope] = next((item for item in candidates if device and mark(item) == mark(device)), None)
+    return found
+
+
 def pairs(domain: Domain) -> list[tuple[Device | None, Device | None]]:
     """Every device once, with its live and its persistent side, in the order of the running guest.
 
@@ -202,6 +217,15 @@ def _adoptable(domain: Domain, wish: Wish) -> dict[str, Device | None]:
             if not device.user_alias and all(getattr(device, name) == value for name, value in given.items())
         ]
         found[scope] = _only(candidates, scope, f"{wish.alias} could name", "Give more of the device's properties.")
+    live, config = found[LIVE], found[CONFIG]
+    if live is not None and config is not None and kind(live) != kind(config):
+        listed = [_summary(device) for device in (live, config)]
+        raise VirtmemError(
+            "ambiguous_device",
+            f"{wish.alias} could name two different devices, live {listed[0]} and config {listed[1]}.",
+            {"candidates": listed},
+            "Give more of the device's properties.",
+        )
     return found
 
 

@@ -99,7 +99,8 @@ class DevicePlan:
     goal: Goal | None = None  # what the running guest must reach in the end
     restart_reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    cut: bool = False  # more is left to do, which the guest would have to answer first
+    cut: bool = False  # the guest has to answer yet, and nobody waits for it
+    undeclared: bool = False  # it must go because nobody declares it
 
     def diff(self) -> dict[str, t.Any]:
         """Before and after, live and config side by side, with sizes as people write them."""
@@ -482,8 +483,9 @@ def _cut(steps: t.Sequence[Step], circumstances: Circumstances) -> tuple[tuple[S
     barriers = [index for index, step in enumerate(steps) if step.until is not None]
     if circumstances.wait or not barriers:
         return tuple(steps), False
-    end = barriers[0] + 1
-    return tuple(steps[:end]), end < len(steps)
+    end = barriers[0]
+    # Whatever else the domain is to get does not wait for that answer either.
+    return (*steps[:end], replace(steps[end], until=None)), True
 
 
 @dataclass(frozen=True)
@@ -558,6 +560,7 @@ def _plan_device(
         restart_reasons=live.reasons,
         warnings=_warnings(domain, wish, steps, cut),
         cut=cut,
+        undeclared=known is not None,
     )
 
 
@@ -629,11 +632,35 @@ def _refuse_twins(wishes: t.Sequence[Wish]) -> None:
         )
 
 
-def _with_readiness(steps: list[Step], step: Step) -> list[Step]:
-    """The steps with the one that makes the domain ready before the first that may need it."""
-    needing = (index for index, item in enumerate(steps) if item.scope == CONFIG and item.rank == GROW)
+def _with_readiness(steps: list[Step], lacking: Readiness, before: Definition) -> list[Step]:
+    """The steps with those that make the domain ready: room before what may need it, less room when it is free."""
+    late = lacking.less(before)
+    early = lacking.beside(late)
+    needing = (index for index, item in enumerate(steps) if item.scope == CONFIG and item.op in (ATTACH, REDEFINE))
     place = next(needing, len(steps))
-    return [*steps[:place], step, *steps[place:]]
+    rank = steps[place].rank if place < len(steps) else GROW
+    made = [Step(REDEFINE, CONFIG, xml.readiness(item), ready=item) for item in (early, late) if item != Readiness()]
+    first = [replace(item, rank=rank) for item in made if item.ready == early]
+    return [*steps[:place], *first, *steps[place:], *(item for item in made if item.ready == late)]
+
+
+def _refuse_one_device_twice(domain: Domain, wishes: t.Sequence[Wish]) -> None:
+    """In the domain as it will be, a wish must still find its device, and no device may be named by two wishes.
+
+    Else the next run would be refused, or two wishes would undo each other, run after run.
+    """
+    named: list[tuple[Device, Wish]] = []
+    for wish in wishes:
+        sides = [device for device in identity.select_all(domain, wish).values() if device is not None]
+        other = next((before for device, before in named if any(device is side for side in sides)), None)
+        if other is not None:
+            raise VirtmemError(
+                "invalid_option",
+                f"devices: {other.describe()} and {wish.describe()} name the same device of domain {domain.name}.",
+                {"option": "devices", "value": [other.describe(), wish.describe()]},
+                "Declare each device once, and give each an alias.",
+            )
+        named.extend((device, wish) for device in sides)
 
 
 def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circumstances) -> Plan:
@@ -663,19 +690,25 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
     plans: dict[int, DevicePlan] = {}
     steps: list[Step] = []
     for index, task in sorted(enumerate(tasks), key=lambda item: item[1].rank):
-        device = plans[index] = _plan_device(now, task.wish, circumstances, task.known)
+        device = _plan_device(now, task.wish, circumstances, task.known)
+        # A device's configuration goes with the guest's side of it; it does not hold up the next device's shrink.
+        ranked = tuple(replace(step, rank=min(step.rank, task.rank)) for step in device.steps)
+        device = plans[index] = replace(device, steps=ranked)
         steps.extend(device.steps)
         now = evolved(now, device.steps)
+    _refuse_one_device_twice(now, wishes)
     config = now.config
     if domain.config is not None and config is not None:
+        problem = readiness.too_few_slots(declaration, config, versions)
+        if problem:
+            raise problem
         lacking = readiness.lacking(declaration, domain.config, config, versions)
-        if lacking != Readiness():
-            steps = _with_readiness(steps, Step(REDEFINE, CONFIG, xml.readiness(lacking), ready=lacking))
+        steps = _with_readiness(steps, lacking, domain.config)
         config = readiness.result(lacking, domain.config, config)
     return Plan(
         domain=domain,
         devices=tuple(plans[index] for index in range(len(tasks))),
         steps=tuple(steps),
         config=config,
-        readiness_reasons=readiness.reasons(declaration, domain, config) if config is not None else (),
+        readiness_reasons=readiness.reasons(declaration, now, config) if config is not None else (),
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from . import support
-from .device import Declaration, Definition, Domain, Readiness
+from .device import ABSENT, Declaration, Definition, Domain, Readiness
 from .errors import VirtmemError
 from .size import MIB, align_down, align_up, show
 
@@ -60,6 +60,30 @@ def check(declaration: Declaration, domain: Domain) -> VirtmemError | None:
     return None
 
 
+def too_few_slots(declaration: Declaration, after: Definition, versions: support.Versions) -> VirtmemError | None:
+    """libvirt would refuse fewer slots than there are devices in them, when half of the work is done.
+
+    Args:
+        declaration: what is wanted.
+        after: the definition as it will be with the declared devices.
+        versions: what answers.
+    """
+    if declaration.slots is None:
+        return None
+    every = versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS
+    takers = [device for device in after.devices if every or support.facts(device.model).takes_slot]
+    highest = max((device.slot for device in takers if device.slot is not None), default=-1)
+    needed = max(len(takers), highest + 1, 1 if every else 0)
+    if declaration.slots >= needed:
+        return None
+    return VirtmemError(
+        "no_free_slot",
+        f"slots: {declaration.slots} are too few, the devices of the configuration need {needed}.",
+        {"option": "slots", "value": declaration.slots, "needed": needed, "devices": len(takers)},
+        f"Give {needed} or more, or leave slots out.",
+    )
+
+
 def provisional(declaration: Declaration, definition: Definition, versions: support.Versions) -> Definition:
     """The definition as devices may be planned for it: with all the room that it has or is to get."""
     return _lacking(declaration, definition, versions, room=True).applied(definition)
@@ -76,8 +100,8 @@ def lacking(declaration: Declaration, before: Definition, after: Definition, ver
     """
     found = _lacking(declaration, before, versions, room=False)
     if declaration.max_memory is not None:
-        # A target that never goes below what the devices need.
-        wanted = max(declaration.max_memory, after.total)
+        # A target that never goes below what the devices need, in whole MiB as libvirt has it in a running guest.
+        wanted = max(declaration.max_memory, align_up(after.total, MIB))
         found = replace(found, max_memory=None if wanted == before.max_memory else wanted)
     if declaration.spare_ports and before.free_ports is not None:
         # The domain is made ready first, so the devices that come after take their ports from these.
@@ -109,12 +133,15 @@ def _lacking(declaration: Declaration, definition: Definition, versions: support
     if slots is None and limit and not definition.slots and versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS:
         slots = DEFAULT_SLOTS
     wants_cell = limit is not None and not definition.cells and definition.arch not in _WITHOUT_CELLS
-    plugs_dimms = any(support.facts(wish.model or "").takes_slot for wish in declaration.wishes)
+    plugs_dimms = any(
+        wish.state != ABSENT and support.facts(wish.model or "").takes_slot for wish in declaration.wishes
+    )
     return Readiness(
         max_memory=None if limit == definition.max_memory else limit,
         slots=None if slots == definition.slots else slots,
         # libvirt 9.6 and later would add it by themselves, without a word.
         cell_memory=definition.base if wants_cell else None,
+        cell_processors=definition.processors if wants_cell else 0,
         acpi=plugs_dimms and not definition.acpi,
     )
 
@@ -124,7 +151,7 @@ def reasons(declaration: Declaration, domain: Domain, config: Definition) -> tup
 
     Args:
         declaration: what is wanted.
-        domain: the domain as it is.
+        domain: the domain as it will be.
         config: its configuration as it will be.
     """
     live = domain.live

@@ -279,6 +279,7 @@ def read_definition(text: str) -> Definition:
             cell_memory=sum(map(_cell_memory, cells)) if cells else None,
             balloon=not any(item.get("model") == "none" for item in holder.iterchildren("memballoon")),
             active=root.get("id") is not None,
+            processors=int(_raw(root, "vcpu") or "1"),
             other_aliases=frozenset(aliases - {item.alias for item in devices} - {""}),
         )
     except (KeyError, ValueError) as error:
@@ -514,7 +515,7 @@ def _make_ready(root: Element, lacking: Readiness) -> None:
     if lacking.acpi:
         _child(_section(root, "features"), "acpi")
     if lacking.cell_memory is not None:
-        processors = int(_raw(root, "vcpu") or "1")
+        processors = lacking.cell_processors
         cell = _child(_child(_section(root, "cpu"), "numa"), "cell")
         cell.set("id", "0")
         cell.set("cpus", f"0-{processors - 1}" if processors > 1 else "0")

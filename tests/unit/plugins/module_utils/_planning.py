@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     LIVE,
     VIRTIO_MEM,
+    VIRTIO_PMEM,
     Declaration,
     Definition,
     Device,
@@ -26,6 +28,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan impor
     Step,
     plan_domain,
 )
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import KIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 
@@ -36,20 +39,56 @@ def planned(
     observed: Domain, *wishes: Wish, versions: Versions = helpers.BOOKWORM, host: Host | None = None, wait: bool = True
 ) -> Plan:
     """The plan for what is wished of one domain."""
-    return plan_domain(observed, Declaration(wishes), Circumstances(versions, host, wait))
+    return declared(observed, Declaration(wishes), versions, host=host, wait=wait)
+
+
+def declared(
+    observed: Domain,
+    declaration: Declaration,
+    versions: Versions = helpers.BOOKWORM,
+    *,
+    host: Host | None = None,
+    wait: bool = True,
+) -> Plan:
+    """The plan for all that is declared of one domain."""
+    return plan_domain(observed, declaration, Circumstances(versions, host, wait))
 
 
 def applied(observed: Domain, plan: Plan) -> Domain:
     """The domain as libvirt would leave it after every step, with guests that have given back what they had to."""
     for step in plan.steps:
-        was = observed.scope(step.scope)
-        if was is not None:
-            observed = observed.with_scope(step.scope, _after(was, step))
+        observed = taken(observed, step)
     return observed
+
+
+def taken(observed: Domain, step: Step) -> Domain:
+    """The domain as libvirt would leave it after one step."""
+    was = observed.scope(step.scope)
+    return observed if was is None else observed.with_scope(step.scope, _after(was, step))
+
+
+def _made_ready(was: Definition, step: Step) -> Definition:
+    """What the skeleton of a domain that the step shows adds to a definition."""
+    shown = ET.fromstring(step.xml)
+    limit, cell = shown.find("maxMemory"), shown.find("cpu/numa/cell")
+    if limit is not None:
+        if limit.text and limit.text.strip():
+            was = replace(was, max_memory=int(limit.text) * KIB)
+        was = replace(was, slots=int(limit.get("slots", was.slots)))
+    if cell is not None:
+        was = replace(was, cells=(int(cell.get("id", "-1")),), cell_memory=int(cell.get("memory", "-1")) * KIB)
+    ports = len(shown.findall("devices/controller"))
+    return replace(
+        was,
+        acpi=was.acpi or shown.find("features/acpi") is not None,
+        free_ports=was.free_ports + ports if was.free_ports is not None else None,
+    )
 
 
 def _after(was: Definition, step: Step) -> Definition:
     """libvirt's own doing, not the core's: found by what the step was planned for, counted anew."""
+    if step.ready is not None:
+        return _made_ready(was, step)
     devices = list(was.devices)
     if step.op == ATTACH:
         devices.append(_attached(step, len(devices)))
@@ -63,7 +102,15 @@ def _after(was: Definition, step: Step) -> Definition:
             devices[place] = replace(xml.read_device(step.xml), current=current)
     grown = sum(item.size for item in devices) - sum(item.size for item in was.devices)
     placed = tuple(replace(item, position=position) for position, item in enumerate(devices))
-    return replace(was, devices=placed, total=was.total + grown)
+    ports = was.free_ports
+    if ports is not None:
+        # A configuration that has none left is given one by libvirt.
+        ports = max(ports + _on_ports(was.devices) - _on_ports(placed), 0)
+    return replace(was, devices=placed, total=was.total + grown, free_ports=ports)
+
+
+def _on_ports(devices: tuple[Device, ...]) -> int:
+    return len([device for device in devices if device.model in (VIRTIO_MEM, VIRTIO_PMEM)])
 
 
 def _attached(step: Step, number: int) -> Device:

@@ -9,8 +9,9 @@ import typing as t
 
 import pytest
 
-libvirt = pytest.importorskip("libvirt")
+pytest.importorskip("libvirt")
 
+import libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import CONFIG, LIVE, SCOPES
 

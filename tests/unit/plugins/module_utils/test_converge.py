@@ -273,7 +273,7 @@ def test_who_listens_does_so_before_the_change() -> None:
 def test_a_wait_that_is_resumed_changes_nothing() -> None:
     host = hypervisor(Guest("a", {103: 2 * GIB}, requested=2 * GIB), events={103: "a"})
     jobs = start(host)
-    assert jobs[0].plan.steps == ()
+    assert jobs[0].known.steps == ()
     assert carry_out(host, jobs) == 3
     assert changes(host) == ["watch a"]
     assert jobs[0].error is None

@@ -205,3 +205,15 @@ def test_the_alias_joins_two_sides_and_what_is_given_does_not() -> None:
     config = helpers.definition(elsewhere, nameless, cells=(0, 1))
     found = identity.select_all(helpers.domain(live, config), Wish(model="virtio-mem", node=0))
     assert found == {"live": named, "config": elsewhere}
+
+
+def test_two_unlike_nameless_devices_are_not_named_as_one() -> None:
+    """One of them would be lost sight of as soon as the configuration has the alias."""
+    live = helpers.definition(helpers.virtio_mem(alias="virtiomem0", node=0), cells=(0, 1))
+    config = helpers.definition(helpers.virtio_mem(alias=None, node=1), cells=(0, 1))
+    wish = Wish(alias="ua-a", model="virtio-mem")
+    with pytest.raises(VirtmemError) as caught:
+        identity.select_all(helpers.domain(live, config), wish)
+    assert caught.value.error_code == "ambiguous_device"
+    found = identity.select_all(helpers.domain(live, config), Wish(alias="ua-a", model="virtio-mem", node=1))
+    assert (found[LIVE], found[CONFIG]) == (None, config.devices[0])

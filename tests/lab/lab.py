@@ -212,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="forget what was built for it too: the guests' image, or the release's root",
     )
-    again = command("restart", restart, "end the daemon, where it has not ended, but not the guests, and start it again")
+    again = command("restart", restart, "end the daemon, if it has not ended yet, and start it again; the guests go on")
     again.add_argument("--after", type=float, default=0, metavar="SECONDS", help="so long after it has ended (0)")
     again.add_argument("--kill", action="store_true", help="by SIGKILL, so that it can't end in good order")
     command("sgx", pretend_sgx, "let definitions have sgx-epc devices, though no guest can be started with one")

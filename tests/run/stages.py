@@ -31,6 +31,7 @@ IN_TARBALL = {
     "REUSE.toml",
     "changelogs",
     "docs",
+    "examples",
     "extensions",
     "meta",
     "playbooks",

@@ -1,0 +1,265 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""libvirt's errors as the project's own, and what a connection for reading can do: with libvirt itself, and the driver
+that it has for tests."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import typing as t
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("libvirt")
+
+import libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import CONFIG, LIVE
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
+
+# The test driver's one domain, which runs and is persistent.
+URI = "test:///default"
+DOMAIN = "test"
+
+DEVICE = """
+<memory model='virtio-mem'>
+  <target>
+    <size unit='GiB'>1</size><node>0</node><block unit='MiB'>2</block><requested unit='GiB'>0</requested>
+  </target>
+</memory>
+"""
+
+
+def error(code: int, text: str = "so what", int1: int = -1) -> t.Any:
+    """An error as libvirt raises it."""
+    made = libvirt.libvirtError("from a test")
+    # code, domain, message, level, str1, str2, str3, int1, int2
+    made.err = (code, libvirt.VIR_FROM_QEMU, text, libvirt.VIR_ERR_ERROR, text, None, None, int1, -1)
+    return made
+
+
+def translated(raised: Exception, alive: bool = True) -> VirtmemError:
+    """What becomes of an error during a call."""
+
+    class Connection:
+        def isAlive(self) -> bool:  # noqa: N802 - libvirt's name
+            return alive
+
+        def getLibVersion(self) -> int:  # noqa: N802
+            raise raised
+
+    with pytest.raises(VirtmemError) as caught:
+        _libvirt.Hypervisor(Connection(), "qemu:///system").versions()
+    return caught.value
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (libvirt.VIR_ERR_NO_DOMAIN, "domain_vanished"),
+        (libvirt.VIR_ERR_OPERATION_DENIED, "access_denied"),
+        (libvirt.VIR_ERR_ACCESS_DENIED, "access_denied"),
+        (libvirt.VIR_ERR_AUTH_FAILED, "access_denied"),
+        (libvirt.VIR_ERR_AUTH_CANCELLED, "access_denied"),
+        (libvirt.VIR_ERR_AUTH_UNAVAILABLE, "access_denied"),
+        (libvirt.VIR_ERR_OPERATION_TIMEOUT, "domain_busy"),
+        (libvirt.VIR_ERR_OPERATION_FAILED, "libvirt_error"),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, "libvirt_error"),
+    ],
+)
+@pytest.mark.parametrize("text", ["Domain not found", "Domäne nicht gefunden", "access denied", ""])
+def test_the_code_decides_and_never_the_text(code: int, expected: str, text: str) -> None:
+    found = translated(error(code, text))
+    assert found.error_code == expected
+    assert found.error_code in ERROR_CODES
+    assert text in found.msg
+    assert found.details["libvirt_code"] == code
+    assert found.details["libvirt_domain"] == libvirt.VIR_FROM_QEMU
+    assert found.details["libvirt_message"]
+    assert found.hint
+
+
+@pytest.mark.parametrize("code", [libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_ERR_RPC])
+def test_whatever_a_broken_connection_says_is_that_it_is_broken(code: int) -> None:
+    found = translated(error(code), alive=False)
+    assert found.error_code == "connection_lost"
+    assert found.details == {"uri": "qemu:///system", "libvirt_code": code}
+
+
+def opening(monkeypatch: pytest.MonkeyPatch, raised: Exception) -> VirtmemError:
+    """Why a hypervisor could not be opened."""
+
+    def refuse(_uri: str) -> None:
+        raise raised
+
+    monkeypatch.setattr(libvirt, "openReadOnly", refuse)
+    with pytest.raises(VirtmemError) as caught, _libvirt.connect("qemu:///system", read_only=True):
+        pass
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("code", "int1", "expected"),
+    [
+        (libvirt.VIR_ERR_SYSTEM_ERROR, errno.EACCES, "access_denied"),
+        (libvirt.VIR_ERR_SYSTEM_ERROR, errno.EPERM, "access_denied"),
+        (libvirt.VIR_ERR_SYSTEM_ERROR, errno.ENOENT, "connection_failed"),
+        (libvirt.VIR_ERR_AUTH_FAILED, -1, "access_denied"),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, errno.EACCES, "connection_failed"),
+    ],
+)
+def test_a_door_that_is_locked_is_not_one_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, code: int, int1: int, expected: str
+) -> None:
+    found = opening(monkeypatch, error(code, int1=int1))
+    assert found.error_code == expected
+    assert found.details["uri"] == "qemu:///system"
+    assert found.hint
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize("uri", ["nonsense:///", "test:///there/is/no/such/file"])
+def test_libvirts_own_refusal_to_open(uri: str, read_only: bool) -> None:
+    with pytest.raises(VirtmemError) as caught, _libvirt.connect(uri, read_only=read_only):
+        pass
+    assert caught.value.error_code == "connection_failed"
+    assert uri in caught.value.msg
+
+
+def test_libvirts_own_answer_to_a_wrong_name() -> None:
+    for name in ("nobody", "0b4fd5c6-2a36-4c1e-9d5a-4f6f2e1a7c31"):
+        with _libvirt.connect(URI, read_only=True) as hypervisor, pytest.raises(VirtmemError) as caught:
+            hypervisor.find(name)
+        assert caught.value.error_code == "domain_not_found"
+
+
+# --- reading, and nothing else
+
+
+def attempts(hypervisor: _libvirt.Hypervisor, uuid: str) -> dict[str, t.Callable[[], None]]:
+    """Every way to change something."""
+    return {
+        "attach live": lambda: hypervisor.attach(uuid, LIVE, DEVICE),
+        "attach config": lambda: hypervisor.attach(uuid, CONFIG, DEVICE),
+        "update": lambda: hypervisor.update(uuid, CONFIG, DEVICE),
+        "detach": lambda: hypervisor.detach(uuid, CONFIG, DEVICE),
+        "unplug": lambda: hypervisor.unplug(uuid, "ua-vm0"),
+        "define": lambda: hypervisor.define("<domain type='test'><name>new</name></domain>"),
+        "secrets": lambda: t.cast(None, hypervisor.config_with_secrets(uuid)),
+    }
+
+
+def test_a_connection_for_reading_lets_nothing_be_changed_and_no_secret_out() -> None:
+    with _libvirt.connect(URI, read_only=True) as hypervisor:
+        uuid = hypervisor.find(DOMAIN)
+        before = hypervisor.read(uuid)
+        for what, change in attempts(hypervisor, uuid).items():
+            with pytest.raises(VirtmemError) as caught:
+                change()
+            assert caught.value.error_code == "access_denied", what
+        assert hypervisor.read(uuid) == before
+        assert [item.name for item in hypervisor.list_domains()] == [DOMAIN]
+
+
+def test_every_call_that_changes_is_among_those_tried() -> None:
+    """Whatever the hypervisor offers either reads, or is in the list above."""
+    reads = {
+        *("broken", "versions", "find", "read", "list_domains", "read_listed", "capabilities", "domain_capabilities"),
+        *("watch", "next_event", "wake", "notice_close", "close"),
+    }
+    tried = {"attach", "update", "detach", "unplug", "define", "config_with_secrets"}
+    assert {name for name in dir(_libvirt.Hypervisor) if not name.startswith("_")} - reads == tried
+
+
+def test_nothing_but_the_reading_door_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def refuse(uri: str, *_arguments: t.Any) -> t.NoReturn:
+        opened.append(uri)
+        raise error(libvirt.VIR_ERR_AUTH_FAILED)
+
+    for name in ("open", "openAuth"):
+        monkeypatch.setattr(libvirt, name, refuse)
+    with _libvirt.connect(URI, read_only=True) as hypervisor:
+        assert hypervisor.versions().driver == "TEST"
+    assert not opened
+    with pytest.raises(VirtmemError), _libvirt.connect(URI):
+        pass
+    assert opened == [URI]
+
+
+def test_the_information_module_asks_for_the_reading_door() -> None:
+    """Read in the source, so that no path through it can be missed."""
+    source = Path(_libvirt.__file__).with_name("_module.py").read_text()
+    function = next(
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef) and node.name == "memory_device_info"
+    )
+    opened = [
+        {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords}
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "connect"
+    ]
+    assert opened == [{"read_only": True}]
+
+
+# --- the list of all domains
+
+
+DEFINITION = """
+<domain type='test'>
+  <name>{name}</name><memory unit='MiB'>64</memory><os><type>hvm</type></os>
+</domain>
+"""
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> t.Iterator[t.Any]:
+    """Domains in several states. A driver that reads a file is one connection's own and ends with it."""
+    file = tmp_path / "node.xml"
+    file.write_text(f"<node>{DEFINITION.format(name=DOMAIN)}</node>")
+    connection = libvirt.open(f"test://{file}")
+    connection.defineXML(DEFINITION.format(name="off"))
+    connection.defineXML(DEFINITION.format(name="saved")).create()
+    connection.lookupByName("saved").managedSave()
+    connection.defineXML(DEFINITION.format(name="paused")).create()
+    connection.lookupByName("paused").suspend()
+    connection.createXML(DEFINITION.format(name="brief"))
+    yield connection
+    connection.close()
+
+
+def test_the_list_tells_the_state_of_each_domain(zoo: t.Any) -> None:
+    hypervisor = _libvirt.Hypervisor(zoo, URI)
+    listed = {item.name: item for item in hypervisor.list_domains()}
+    assert list(listed) == ["brief", "off", "paused", "saved", DOMAIN]
+    told = {name: (item.state, item.persistent, item.active, item.managed_save) for name, item in listed.items()}
+    assert told == {
+        "brief": ("running", False, True, False),
+        "off": ("shutoff", True, False, False),
+        "paused": ("", True, True, False),
+        "saved": ("shutoff", True, False, True),
+        DOMAIN: ("running", True, True, False),
+    }
+    for name, item in listed.items():
+        # By the list or by the domain itself: the same.
+        assert hypervisor.find(name) == item.uuid
+        if name != "saved":  # the test driver does not give the XML of a saved image
+            assert hypervisor.read_listed(item) == hypervisor.read(item.uuid)
+
+
+def test_a_domain_that_goes_away_during_the_pass_is_none(zoo: t.Any) -> None:
+    hypervisor = _libvirt.Hypervisor(zoo, URI)
+    listed = {item.name: item for item in hypervisor.list_domains()}
+    zoo.lookupByName("off").undefine()
+    zoo.lookupByName("brief").destroy()
+    assert hypervisor.read_listed(listed["off"]) is None
+    assert hypervisor.read_listed(listed["brief"]) is None
+    assert hypervisor.read_listed(listed["paused"]) is not None

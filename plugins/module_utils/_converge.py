@@ -21,7 +21,10 @@ from ._libvirt import Event, Hypervisor, Reading
 from ._memory import progress, readiness, xml
 from ._memory.device import CONFIG, LIVE, SCOPES, SGX_EPC, Declaration, Definition, Device, Domain, Host
 from ._memory.errors import VirtmemError
-from ._memory.plan import (
+from ._memory.plan import evolved, plan_domain
+from ._memory.progress import Goal
+from ._memory.size import EXACT, Tolerance
+from ._memory.step import (
     ATTACH,
     DETACH,
     GROW,
@@ -32,11 +35,7 @@ from ._memory.plan import (
     Circumstances,
     Plan,
     Step,
-    evolved,
-    plan_domain,
 )
-from ._memory.progress import Goal
-from ._memory.size import EXACT, Tolerance
 
 Clock = t.Callable[[], float]
 

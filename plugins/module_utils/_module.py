@@ -24,7 +24,7 @@ from . import _converge, _libvirt, _options, _survey
 from ._memory import identity, inventory, size, xml
 from ._memory.device import LIVE, Declaration, Domain
 from ._memory.errors import VirtmemError
-from ._memory.plan import DevicePlan
+from ._memory.step import DevicePlan
 
 # --- values to results
 
@@ -151,7 +151,7 @@ def _require_libraries() -> None:
         if trace:
             raise VirtmemError(
                 "missing_dependency",
-                missing_required_lib(library),
+                missing_required_lib(f"{library} (package {package})"),
                 {"library": library, "package": package, "exception": trace},
                 f"Install the package {package} on the managed node (its name on Debian, Ubuntu, Fedora, RHEL and "
                 "SUSE), "

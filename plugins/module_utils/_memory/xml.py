@@ -419,6 +419,13 @@ def _canonical(element: Element) -> str:
     return etree.tostring(_parse(_text(element)), method="c14n").decode()
 
 
+def indented(text: str) -> str:
+    """The element for people to read: its own indentation instead of that of where it stood."""
+    element = _parse(text)
+    etree.indent(element)
+    return etree.tostring(element, encoding="unicode")
+
+
 def same_element(text: str, other: str) -> bool:
     """Whether two elements say the same, what this collection does not know included."""
     return _canonical(_parse(text)) == _canonical(_parse(other))

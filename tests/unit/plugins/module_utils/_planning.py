@@ -20,15 +20,15 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
     Host,
     Wish,
 )
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan import (
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan import plan_domain
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import KIB
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.step import (
     ATTACH,
     DETACH,
     Circumstances,
     Plan,
     Step,
-    plan_domain,
 )
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import KIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 

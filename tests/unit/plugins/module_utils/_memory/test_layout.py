@@ -21,7 +21,8 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
     Wish,
 )
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan import (
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.step import (
     DETACH,
     GROW,
     REMOVE,
@@ -29,7 +30,6 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan impor
     UPDATE,
     Plan,
 )
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _planning as planning

@@ -1,0 +1,133 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""Plans as data: the steps, what they are for one device, and what they are for a domain.
+
+The same objects are shown in check mode and carried out in a run.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, replace
+
+from . import support, xml
+from .device import CONFIG, VIRTIO_MEM, Definition, Device, Domain, Host, Readiness, Wish
+from .progress import Goal
+from .size import show
+
+ATTACH = "attach"
+UPDATE = "update"  # of `requested`, the one property that can change without a new definition
+REDEFINE = "redefine"
+DETACH = "detach"
+
+# The order in which a domain's devices are planned and changed: first what makes room.
+SHRINK, REMOVE, GROW = range(3)
+
+# What people read as a size in a diff.
+_SIZES = ("size", "requested", "block", "pagesize", "alignsize", "label_size")
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a plan depends on beside the domain and the wishes."""
+
+    versions: support.Versions
+    host: Host | None = None  # needed where a wish names host nodes or pages
+    wait: bool = True  # without, a plan ends where the guest would have to answer first
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of one scope: what is done with which element."""
+
+    op: str
+    scope: str
+    xml: str
+    before: Device | None = None  # the device as it was read, which must still be there when the step is carried out
+    until: Goal | None = None  # what the guest must reach before the next step of its domain
+    rank: int = GROW
+    ready: Readiness | None = None  # a redefinition of the domain itself, not of a device
+
+    def describe(self) -> dict[str, str]:
+        """The step as results show it."""
+        return {"op": self.op, "scope": self.scope, "xml": xml.indented(self.xml)}
+
+    def after(self) -> Device | None:
+        """The device that the step leaves."""
+        if self.op == DETACH or self.ready is not None:
+            return None
+        device = xml.read_device(self.xml)
+        # What the guest has is what it has: a plan delivers nothing.
+        current = None if self.scope == CONFIG else self.before.current if self.before else 0
+        return replace(device, current=current if device.model == VIRTIO_MEM else None)
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """What happens to one device, and how it is before and after."""
+
+    wish: Wish
+    scopes: tuple[str, ...]
+    steps: tuple[Step, ...]
+    before: t.Mapping[str, Device | None]
+    after: t.Mapping[str, Device | None]
+    goal: Goal | None = None  # what the running guest must reach in the end
+    restart_reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    cut: bool = False  # the guest has to answer yet, and nobody waits for it
+    undeclared: bool = False  # it must go because nobody declares it
+
+    def diff(self) -> dict[str, t.Any]:
+        """Before and after, live and config side by side, with sizes as people write them."""
+        return {"before": _sides(self.before), "after": _sides(self.after)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that will happen to one domain."""
+
+    domain: Domain
+    devices: tuple[DevicePlan, ...]  # in the order in which they are declared, then those that must go
+    steps: tuple[Step, ...]  # in the order in which they are taken
+    config: Definition | None = None  # the configuration as the steps leave it
+    readiness_reasons: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is done at all."""
+        return bool(self.steps)
+
+    @property
+    def cut(self) -> bool:
+        """Whether more is left to do than the task waits for."""
+        return any(device.cut for device in self.devices)
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """What the running guest must reach in the end."""
+        return tuple(device.goal for device in self.devices if device.goal is not None)
+
+    @property
+    def restart_reasons(self) -> tuple[str, ...]:
+        """What can only become real at the next boot."""
+        told = [reason for device in self.devices for reason in device.restart_reasons]
+        return (*self.readiness_reasons, *told)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know all the same."""
+        return tuple(text for device in self.devices for text in device.warnings)
+
+
+def _sides(devices: t.Mapping[str, Device | None]) -> dict[str, t.Any]:
+    return {scope: None if device is None else readable(device) for scope, device in devices.items()}
+
+
+def readable(device: Device) -> dict[str, t.Any]:
+    """The declared side of a device, with sizes as people write them."""
+    # The actual size moves by itself and addresses are libvirt's: neither is something that a task declares.
+    declared = {name: value for name, value in device.describe().items() if name not in ("current", "address")}
+    return {name: show(value) if name in _SIZES else value for name, value in declared.items()}

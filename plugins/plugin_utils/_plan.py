@@ -149,8 +149,8 @@ def _device_row(name: str, device: Result, known: Result | None, scopes: t.Seque
     held_after = [_held(after[scope]) for scope in scopes if after[scope]]
     now = _both(known, scopes)
     live = before.get(LIVE)
-    if live and live["model"] == VIRTIO_MEM and live.get("current") != live.get("requested"):
-        now += f", the guest has {show(live.get('current') or 0)}"
+    if live and live.get("current", live.get("requested")) != live.get("requested"):
+        now += f", the guest has {show(live['current'])}"
     return _new_row(
         name,
         device["alias"] or device["model"] or "unknown",

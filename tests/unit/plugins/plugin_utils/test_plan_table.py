@@ -1,0 +1,384 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Results of memory_layout as rows, sums, guards and a table; and the role that takes them."""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.virtmem.libvirt.plugins.filter import plan_guard, plan_summary, plan_table
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _options
+from ansible_collections.virtmem.libvirt.plugins.plugin_utils import _plan
+
+GIB = 1024**3
+ROLE = Path(_plan.__file__).parents[2] / "roles" / "sizing"
+
+Dict = dict[str, t.Any]
+
+
+# --- results, as the modules give them
+
+
+def side(requested: int, size: int = 8, **more: t.Any) -> Dict:
+    """One side of a virtio-mem device, sizes in GiB."""
+    return {
+        "model": "virtio-mem",
+        "alias": "ua-vm0",
+        "size": size * GIB,
+        "requested": requested * GIB,
+        "block": 2097152,
+        "node": 0,
+        **more,
+    }
+
+
+def device(live: Dict | None, config: Dict | None, alias: str | None = "ua-vm0", converged: bool | None = True) -> Dict:
+    """A device of a result."""
+    either = live or config or {"model": "virtio-mem"}
+    return {"alias": alias, "model": either["model"], "live": live, "config": config, "converged": converged}
+
+
+def both(requested: int, size: int = 8, current: int | None = None, **more: t.Any) -> Dict:
+    """A device that is the same in both scopes."""
+    has = requested if current is None else current
+    return device(side(requested, size, current=has * GIB), side(requested, size), converged=has == requested, **more)
+
+
+def failure(code: str = "insufficient_headroom") -> Dict:
+    return {"msg": "size: it does not fit.", "error_code": code, "details": {}, "hint": "Make room."}
+
+
+def domain(*devices: Dict | None, state: str = "running", persistent: bool = True, **more: t.Any) -> Dict:
+    """A domain of a result of memory_layout."""
+    found = {"name": "web1", "uuid": "u1", "state": state, "persistent": persistent}
+    result = {"name": "web1", "domain": found, "devices": list(devices), "steps": [], "failure": None, "changed": False}
+    return {**result, "restart_required": False, "restart_reasons": [], **more}
+
+
+def layout(*domains: Dict) -> Dict:
+    """A result of memory_layout."""
+    reasons = [f"{item['name']}: {reason}" for item in domains for reason in item["restart_reasons"]]
+    failed = [item["name"] for item in domains if item["failure"]]
+    return {"domains": list(domains), "failed_domains": failed, "restart_reasons": reasons}
+
+
+def known(*devices: Dict, **more: t.Any) -> Dict:
+    """A result of memory_device_info."""
+    capacity = {"max_memory": 16 * GIB, "slots": 16, "slots_free": 15, "ports_free": 2}
+    return {"domains": [{"name": "web1", "uuid": "u1", "devices": list(devices), "capacity": capacity, **more}]}
+
+
+WISH: Dict = {"name": "web1", "devices": [{"alias": "vm0", "requested": "2GiB", "size": "8GiB"}]}
+
+
+def rows_of(planned: Dict, inventory: Dict, wish: Dict | None = None, applied: Dict | None = None) -> list[Dict]:
+    rows: list[Dict] = _plan.summary(planned, inventory, [wish or WISH], applied)["rows"]
+    return rows
+
+
+# --- what happens
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "action"),
+    [
+        (both(1), both(1), "nothing"),
+        (both(1), both(2), "grow (live, config)"),
+        (both(2), both(1), "shrink (live, config)"),
+        (device(side(1), side(2)), both(2), "grow (live)"),
+        (device(side(1), side(1)), device(side(2), side(2, 16)), "grow (live), change and grow (config)"),
+        (None, both(1), "attach (live, config)"),
+        (both(1), device(None, None), "remove (live, config)"),
+        (both(1), device(side(0), None), "shrink (live), remove (config)"),
+        (device(side(1, node=0), None), device(side(1, node=1), None), "replace (live)"),
+    ],
+)
+def test_what_happens(before: Dict | None, after: Dict, action: str) -> None:
+    [row] = rows_of(layout(domain(after)), known(*([before] if before else [])))
+    assert row["action"] == action
+
+
+def test_what_moves_by_itself_is_no_action() -> None:
+    before = device(side(1, current=0, address="pci 0000:01:00.0"), side(1))
+    after = device(side(1, current=GIB, address="pci 0000:02:00.0"), side(1))
+    assert rows_of(layout(domain(after)), known(before))[0]["action"] == "nothing"
+
+
+def test_now_and_wanted_as_people_read_them() -> None:
+    [row] = rows_of(layout(domain(both(2))), known(both(1)))
+    assert (row["domain"], row["device"]) == ("web1", "ua-vm0")
+    assert (row["now"], row["wanted"], row["restart"]) == ("1GiB of 8GiB", "2GiB of 8GiB", False)
+
+
+def test_what_the_next_boot_brings_is_said_where_it_is_something_else() -> None:
+    planned = domain(device(side(2), side(2, 16)), restart_required=True)
+    [row] = rows_of(layout(planned), known(device(side(1), None)))
+    assert row["now"] == "1GiB of 8GiB (none at boot)"
+    assert row["wanted"] == "2GiB of 8GiB (2GiB of 16GiB at boot)"
+    assert row["restart"]
+
+
+def test_a_guest_that_has_not_got_there_is_seen() -> None:
+    [row] = rows_of(layout(domain(both(2))), known(both(2, current=1)))
+    assert row["now"] == "2GiB of 8GiB, the guest has 1GiB"
+
+
+@pytest.mark.parametrize(("state", "persistent"), [("shutoff", True), ("running", False)])
+def test_a_domain_with_one_scope_needs_no_restart(state: str, persistent: bool) -> None:
+    sides = (None, side(2)) if state == "shutoff" else (side(2), None)
+    [row] = rows_of(layout(domain(device(*sides), state=state, persistent=persistent)), known())
+    assert (row["now"], row["wanted"], row["restart"]) == ("none", "2GiB of 8GiB", False)
+
+
+def test_other_models_have_one_size() -> None:
+    dimm = {"model": "dimm", "size": GIB, "alias": "ua-d0"}
+    [row] = rows_of(layout(domain(device(dimm, dimm, "ua-d0"))), known())
+    assert (row["wanted"], row["leaves"]) == ("1GiB", GIB)
+
+
+# --- which device is which
+
+
+def test_devices_are_told_apart_by_alias() -> None:
+    first, second = both(1), both(3, alias="ua-vm1")
+    for one in (second["live"], second["config"]):
+        one["alias"] = "ua-vm1"
+    rows = rows_of(layout(domain(second, first)), known(first, second))
+    assert [row["now"] for row in rows] == ["3GiB of 8GiB", "1GiB of 8GiB"]
+
+
+def test_a_device_that_gets_its_alias_is_known_by_its_place() -> None:
+    nameless = side(1, alias="virtiomem0", address="pci 0000:01:00.0")
+    other = side(3, alias="virtiomem1", address="pci 0000:02:00.0")
+    named = device(nameless, side(1, alias="ua-vm0", address="pci 0000:01:00.0"))
+    before = [device(other, None, None), device(nameless, None, None)]
+    [row] = rows_of(layout(domain(named)), known(*before))
+    assert row["now"] == "1GiB of 8GiB (none at boot)"
+
+
+def test_a_nameless_device_that_goes_is_known_by_its_model() -> None:
+    dimm = {"model": "dimm", "size": GIB}
+    [row] = rows_of(layout(domain(device(None, None, None))), known(device(dimm, dimm, None), both(1, alias=None)))
+    assert row["now"] == "1GiB of 8GiB"
+    assert row["removes"]
+
+
+def test_a_named_device_is_never_mistaken_for_another() -> None:
+    [row] = rows_of(layout(domain(device(None, None, "ua-other"))), known(both(1)))
+    assert (row["now"], row["removes"]) == ("none", False)
+
+
+# --- the domain itself
+
+READY = {**WISH, "max_memory": "32GiB", "slots": 16, "spare_ports": 4}
+
+
+def test_readiness_is_a_row_of_its_own() -> None:
+    step = {"op": "redefine", "scope": "config", "xml": "<domain/>"}
+    planned = domain(both(1), steps=[step], restart_required=True, restart_reasons=["maxMemory"])
+    rows = rows_of(layout(planned), known(both(1)), READY)
+    assert [row["device"] for row in rows] == ["(domain)", "ua-vm0"]
+    assert rows[0]["now"] == "maxMemory 16GiB, 16 slots, 2 free ports"
+    assert rows[0]["wanted"] == "maxMemory 32GiB, 16 slots, 4 free ports"
+    assert (rows[0]["action"], rows[0]["restart"]) == ("prepare (config)", True)
+    assert not rows[1]["restart"]
+
+
+def test_a_restart_for_a_device_is_not_one_for_the_domain() -> None:
+    planned = domain(device(side(1), side(1, 16)), restart_required=True)
+    rows = rows_of(layout(planned), known(both(1)), {**WISH, "max_memory": "16GiB"})
+    assert [row["restart"] for row in rows] == [False, True]
+
+
+def test_a_domain_without_devices_is_shown_too() -> None:
+    [row] = rows_of(layout(domain()), known(), {"name": "web1"})
+    assert (row["device"], row["wanted"]) == ("(domain)", "no device is declared")
+
+
+# --- failures
+
+
+def test_a_plan_that_is_refused_shows_what_was_wished() -> None:
+    refused = domain(both(1), failure=failure())
+    [row] = rows_of(layout(refused), known(both(1)), {**WISH, "devices": [{"alias": "vm0", "size": "64GiB"}]})
+    assert (row["now"], row["wanted"], row["outcome"]) == ("1GiB of 8GiB", "64GiB", "failed")
+
+
+def test_one_refused_domain_keeps_the_others_from_their_change() -> None:
+    fine = domain(both(2))
+    idle = copy.deepcopy(fine)
+    refused = {**domain(failure=failure("domain_not_found")), "name": "web9", "domain": None}
+    summary = _plan.summary(layout(fine, refused, idle), known(both(1)), [WISH, {**WISH, "name": "web9"}, WISH])
+    assert [row["outcome"] for row in summary["rows"]] == ["not done", "failed", "not done"]
+    assert [row["now"] for row in summary["rows"]][1] == "unknown"
+    assert summary["notes"] == ["Failed: web9: size: it does not fit.", "Hint: Make room."]
+    assert summary["failures"]["web9"]["error_code"] == "domain_not_found"
+
+
+def test_a_device_that_can_not_be_told_is_named_after_its_declaration() -> None:
+    [row] = rows_of(layout(domain(None, failure=failure())), known(both(1)))
+    assert (row["device"], row["now"], row["wanted"]) == ("vm0", "unknown", "2GiB of 8GiB")
+
+
+def test_a_plan_without_failures_has_no_outcome() -> None:
+    assert rows_of(layout(domain(both(2))), known(both(1)))[0]["outcome"] is None
+
+
+# --- what became of it
+
+
+def outcome(before: Dict, planned: Dict, applied: Dict) -> tuple[str, str | None]:
+    [row] = rows_of(layout(planned), known(before), applied=layout(applied))
+    return row["outcome"], row["reached"]
+
+
+def test_outcomes() -> None:
+    assert outcome(both(1), domain(both(2)), domain(both(2))) == ("reached", "2GiB")
+    assert outcome(both(2), domain(both(2)), domain(both(2))) == ("unchanged", "2GiB")
+    late = domain(both(2, current=1))
+    assert outcome(both(1), domain(both(2)), {**late, "failure": failure("not_converged")}) == ("failed", "1GiB")
+    # Not waited for.
+    assert outcome(both(1), domain(both(2)), late) == ("requested", "1GiB")
+
+
+def test_staged_stopped_and_broken_off() -> None:
+    staged = domain(device(side(1, current=GIB), side(1, 16)), restart_required=True)
+    assert outcome(both(1), staged, staged) == ("staged", "1GiB")
+    stopped = domain(device(None, side(2), converged=None), state="shutoff")
+    assert outcome(device(None, side(1)), stopped, stopped) == ("done", None)
+    broken = domain(both(1), failure=failure("libvirt_error"))
+    assert outcome(both(1), domain(both(2)), broken) == ("failed", "1GiB")
+    gone = domain(device(None, None))
+    assert outcome(both(1), gone, gone) == ("reached", "none")
+
+
+def test_a_device_that_got_there_has_not_failed_with_its_domain() -> None:
+    got, lacks = both(2), both(2, current=0, alias="ua-vm1")
+    planned, applied = layout(domain(got, lacks)), layout(domain(got, lacks, failure=failure("not_converged")))
+    rows = rows_of(planned, known(both(1)), applied=applied)
+    assert [row["outcome"] for row in rows] == ["reached", "failed"]
+
+
+def test_the_domain_of_a_broken_run_is_not_said_to_be_ready() -> None:
+    step = {"op": "redefine", "scope": "config", "xml": "<domain/>"}
+    planned = domain(steps=[step])
+    applied = domain(steps=[step], failure=failure("libvirt_error"))
+    [row] = rows_of(layout(planned), known(), READY, layout(applied))
+    assert row["outcome"] == "failed"
+
+
+# --- guards
+
+
+def plan_for(before: Dict, after: Dict, **wish: t.Any) -> Dict:
+    summary: Dict = _plan.summary(layout(domain(after)), known(before), [{**WISH, **wish}])
+    return summary
+
+
+def test_the_sums() -> None:
+    summary = plan_for(device(side(4), side(3)), both(1))
+    assert (summary["total"], summary["shrinks"], summary["shrinks_percent"]) == (4 * GIB, 3 * GIB, 75.0)
+
+
+@pytest.mark.parametrize(("allowed", "complaints"), [(75.0, 0), (74.9, 1), (100.0, 0), (0.0, 1)])
+def test_a_run_may_only_take_so_much(allowed: float, complaints: int) -> None:
+    assert len(_plan.guard(plan_for(both(4), both(1)), allowed, "0")) == complaints
+
+
+def test_growth_needs_no_permission() -> None:
+    assert _plan.guard(plan_for(both(1), both(4)), 0, "8GiB") == []
+
+
+def test_growth_of_one_does_not_pay_for_another() -> None:
+    grows, shrinks = both(1), both(4, alias="ua-vm1")
+    after = layout(domain(both(4), both(1, alias="ua-vm1")))
+    assert _plan.summary(after, known(grows, shrinks), [WISH])["shrinks"] == 3 * GIB
+
+
+@pytest.mark.parametrize(("least", "complaints"), [("0", 0), ("1GiB", 0), ("1025MiB", 1)])
+def test_no_device_shrinks_below_the_minimum(least: str, complaints: int) -> None:
+    assert len(_plan.guard(plan_for(both(4), both(1)), 100, least)) == complaints
+
+
+def test_removal_needs_an_exclusive_domain() -> None:
+    gone = device(None, None)
+    [complaint] = _plan.guard(plan_for(both(4), gone), 100, "1GiB")
+    assert "ua-vm0 of web1 would be removed" in complaint
+    assert _plan.guard(plan_for(both(4), gone, exclusive=True), 100, "1GiB") == []
+
+
+def test_a_removal_is_a_shrink() -> None:
+    assert len(_plan.guard(plan_for(both(4), device(None, None), exclusive=True), 50, "0")) == 1
+
+
+# --- the table
+
+
+def test_the_table() -> None:
+    rows = rows_of(layout(domain(both(2))), known(both(1)))
+    assert _plan.table(rows) == [
+        "DOMAIN  DEVICE  NOW           WANTED        WHAT HAPPENS         RESTART",
+        "web1    ua-vm0  1GiB of 8GiB  2GiB of 8GiB  grow (live, config)  no",
+    ]
+
+
+def test_the_table_of_a_run_has_what_was_reached() -> None:
+    rows = rows_of(layout(domain(both(2))), known(both(1)), applied=layout(domain(both(2))))
+    assert _plan.table(rows)[0].endswith("RESTART  REACHED  OUTCOME")
+    assert _plan.table(rows)[1].endswith("no       2GiB     reached")
+
+
+def test_no_rows_make_no_table() -> None:
+    assert _plan.table([]) == []
+
+
+def test_nothing_is_known_of_a_host_that_does_not_answer() -> None:
+    summary = _plan.summary({"msg": "no", "domains": []}, {"msg": "no"}, [WISH])
+    assert (summary["rows"], summary["total"], summary["shrinks_percent"]) == ([], 0, 0.0)
+
+
+# --- what Ansible sees of it
+
+
+def test_the_filters_have_their_names() -> None:
+    filters = {}
+    for module in (plan_summary, plan_guard, plan_table):
+        filters.update(module.FilterModule().filters())
+    assert filters == {"plan_summary": _plan.summary, "plan_guard": _plan.guard, "plan_table": _plan.table}
+
+
+def _specs() -> Dict:
+    options: Dict = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
+    return options
+
+
+def _shape(options: t.Mapping[str, t.Any]) -> Dict:
+    """The options without what only one of the two ways of writing has."""
+    kept = ("type", "elements", "choices", "default", "required")
+    return {
+        name: {
+            **{key: option[key] for key in kept if key in option},
+            **({"options": _shape(option["options"])} if "options" in option else {}),
+        }
+        for name, option in options.items()
+    }
+
+
+def test_the_role_declares_what_the_module_takes() -> None:
+    specs = _specs()
+    assert _shape({"domains": specs["sizing_domains"]}) == _shape(_options.LAYOUT_OPTIONS)
+    for name, option in _options.WAIT_OPTIONS.items():
+        if name != "wait_timeout":  # for a whole host
+            assert _shape({name: specs[f"sizing_{name}"]}) == _shape({name: option})
+
+
+def test_the_defaults_are_those_that_are_documented() -> None:
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    assert defaults == {name: option["default"] for name, option in _specs().items() if "default" in option}

@@ -77,6 +77,8 @@ class Job:
     barrier: Goal | None = None  # what the guest must reach before the next step
     movements: dict[Goal, progress.Movement] = field(default_factory=dict)
     replanned: bool = False
+    planned: int = 0  # how many steps were done before the plan was made
+    seen: int = 0  # how many steps were done before the running guest was last looked at
     error: VirtmemError | None = None
 
     @property
@@ -210,7 +212,13 @@ def _take(hypervisor: Hypervisor, job: Job, step: Step, clock: Clock) -> None:
     _check_unchanged(job, fresh, step)
     if step.until is not None:
         _begin(job, step.until, fresh, clock())
-    _do(hypervisor, job.uuid, step)
+    try:
+        _do(hypervisor, job.uuid, step)
+    except VirtmemError as error:
+        if error.error_code == "connection_lost":
+            # The call was on its way: the daemon may have carried it out, and its answer was lost.
+            error.details["unknown_scope"] = step.scope
+        raise
     job.done.append(job.pending.pop(0))
     job.barrier = step.until
 
@@ -245,9 +253,20 @@ def _attempt(hypervisor: Hypervisor, job: Job, step: Step, clock: Clock) -> None
         _take(hypervisor, job, step, clock)
     except VirtmemError as error:
         _recover(hypervisor, job, error, clock)
-        if job.error is not None and step.scope == CONFIG and any(done.scope == LIVE for done in job.done):
-            job.error.msg += " The running guest was changed already, the configuration was not."
-            job.error.hint += " Run the task again when the cause is gone; it changes the configuration alone then."
+        if job.error is not None:
+            _tell_the_half(job.error, step, any(done.scope == LIVE for done in job.done))
+
+
+def _tell_the_half(error: VirtmemError, step: Step, guest_changed: bool) -> None:
+    """Says what a step that failed leaves behind, where that is not just everything as it was."""
+    unknown = "unknown_scope" in error.details
+    if step.scope == CONFIG and guest_changed:
+        rest = "whether the configuration was is not known" if unknown else "the configuration was not"
+        error.msg += f" The running guest was changed already, {rest}."
+        error.hint += " Run the task again when the cause is gone; it changes the configuration alone then."
+    elif unknown:
+        what = "running guest" if step.scope == LIVE else "configuration"
+        error.msg += f" Whether the {what} was changed is not known."
 
 
 def _recover(hypervisor: Hypervisor, job: Job, error: VirtmemError, clock: Clock) -> None:
@@ -273,6 +292,7 @@ def _recover(hypervisor: Hypervisor, job: Job, error: VirtmemError, clock: Clock
 
 def _adopt(job: Job, domain: Domain, plan: Plan, now: float) -> None:
     job.observed, job.plan, job.pending, job.replanned = domain, plan, list(plan.steps), True
+    job.planned = job.seen = len(job.done)
     for goal in plan.goals:
         _begin(job, goal, domain, now)
 
@@ -298,6 +318,7 @@ def _look(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) ->
         goals = job.goals
         try:
             job.observed = observe(hypervisor, job.uuid, (LIVE,))
+            job.seen = len(job.done)
             job.error = next((error for goal in goals if (error := progress.pointless(job.domain, goal))), None)
         except VirtmemError as error:
             job.error = error
@@ -502,10 +523,14 @@ def _give_way(hypervisor: Hypervisor, job: Job, domain: Domain) -> None:
 def _refresh(hypervisor: Hypervisor, job: Job) -> None:
     """Reads once more, so that the result tells what is, not what was planned.
 
-    Where even that fails, the configuration is what the steps that were taken made of it: a wait reads the guest only.
+    Where even that fails, each scope is what the steps that were taken made of it. A wait reads the guest only.
     """
     try:
         job.observed = observe(hypervisor, job.uuid)
     except VirtmemError:
-        config = evolved(job.known.domain, [step for step in job.done if step.scope == CONFIG]).config
-        job.observed = job.domain.with_scope(CONFIG, config)
+        # A device that the guest was only asked for is still there.
+        steps = [step for step in job.done[job.planned :] if step.until is None or not step.until.gone]
+        foreseen = evolved(job.known.domain, steps)
+        is_newer = any(step.scope == LIVE for step in job.done[job.seen :])
+        live = foreseen if is_newer and job.domain.live is not None else job.domain
+        job.observed = live.with_scope(CONFIG, foreseen.config)

@@ -59,6 +59,7 @@ class Hypervisor:
     slow: float = 0.0  # how long it takes to fetch an event
     breaks: float | None = None
     meddles: float | None = None  # when someone else asks for something else
+    ends_with: str | None = None  # the connection breaks at the first change, `answered` or `unanswered`
 
     def clock(self) -> float:
         """The time."""
@@ -96,6 +97,10 @@ class Hypervisor:
         if self.guests[uuid].refuses == scope:
             raise VirtmemError("libvirt_error", "refused")
         self.guests[uuid].requested = xml.read_device(element).requested or 0
+        if self.ends_with is not None:
+            self.breaks = self.now
+        if self.ends_with == "unanswered":
+            raise VirtmemError("connection_lost", "The connection broke.")
 
     def attach(self, uuid: str, scope: str, element: str) -> None:
         """Nothing here is planned to do this."""
@@ -222,6 +227,29 @@ def test_a_connection_that_breaks_ends_the_wait() -> None:
     assert carry_out(host, jobs) == 2.5
     assert jobs[0].error is not None
     assert jobs[0].error.error_code == "connection_lost"
+
+
+def test_what_was_answered_before_the_connection_broke_is_in_the_result() -> None:
+    host = hypervisor(Guest("a"), ends_with="answered")
+    jobs = start(host)
+    carry_out(host, jobs)
+    live = jobs[0].domain.live
+    assert live is not None
+    assert [(device.requested, device.current) for device in live.devices] == [(2 * GIB, 0)]
+    assert len(jobs[0].done) == 1
+    assert jobs[0].error is not None
+    assert "unknown_scope" not in jobs[0].error.details
+
+
+def test_a_change_whose_answer_was_lost_is_told_as_unknown() -> None:
+    host = hypervisor(Guest("a"), ends_with="unanswered")
+    jobs = start(host)
+    carry_out(host, jobs)
+    error = jobs[0].error
+    assert error is not None
+    assert (error.error_code, error.details["unknown_scope"]) == ("connection_lost", LIVE)
+    assert error.msg.endswith("Whether the running guest was changed is not known.")
+    assert not jobs[0].done
 
 
 def test_someone_who_asks_for_something_else_ends_the_wait() -> None:

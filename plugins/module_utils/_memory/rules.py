@@ -117,6 +117,18 @@ def options(model: str, names: t.Iterable[str]) -> VirtmemError | None:
     )
 
 
+def uuid(value: str, arch: str) -> VirtmemError | None:
+    """Only pSeries guests know the UUID of an nvdimm; elsewhere libvirt refuses the whole device (code 67)."""
+    if arch.startswith("ppc64"):
+        return None
+    return VirtmemError(
+        "invalid_option",
+        f"uuid: an nvdimm of a {arch} guest can't have one, only one of a pSeries guest.",
+        {"option": "uuid", "value": value, "arch": arch},
+        "Leave it out.",
+    )
+
+
 def choices(model: str, values: t.Mapping[str, t.Any]) -> VirtmemError | None:
     """Values that libvirt refuses for this model."""
     if model == VIRTIO_PMEM and values.get("access") == "private":
@@ -466,6 +478,8 @@ def device(values: t.Mapping[str, t.Any], changed: t.Container[str], arch: str) 
         arch: the guest's architecture.
     """
     problems = [choices(values["model"], values)]
+    if values.get("uuid") is not None and "uuid" in changed:
+        problems.append(uuid(values["uuid"], arch))
     if "block" in changed:
         problems.append(block(values["block"], arch))
     if "size" in changed or "block" in changed:

@@ -332,6 +332,16 @@ def test_what_changes_is_judged(values: dict[str, t.Any], changed: list[str], er
     assert (problem and problem.error_code) == error_code
 
 
+@pytest.mark.parametrize(("arch", "possible"), [("x86_64", False), ("aarch64", False), ("ppc64le", True)])
+def test_only_pseries_guests_know_the_uuid_of_an_nvdimm(arch: str, possible: bool) -> None:
+    nvdimm = {"model": "nvdimm", "size": GIB, "path": "/dev/dax0.0", "uuid": "5d4f3f6e-3a5b-4d65-9b3a-3f0c5d3b6c11"}
+    problem = rules.device(nvdimm, nvdimm, arch)
+    assert (problem is None) == possible
+    if problem is not None:
+        assert problem.error_code == "invalid_option"
+        assert arch in problem.msg
+
+
 @pytest.mark.parametrize("values", [{"block": 3 * MIB}, {"size": 3 * MIB}, {"requested": 3 * MIB}])
 def test_what_was_there_before_is_libvirts(values: dict[str, t.Any]) -> None:
     assert rules.device({**VALUES, **values}, ["node"], "x86_64") is None

@@ -527,7 +527,10 @@ def _refresh(hypervisor: Hypervisor, job: Job) -> None:
     """
     try:
         job.observed = observe(hypervisor, job.uuid)
-    except VirtmemError:
+    except VirtmemError as error:
+        if error.error_code == "domain_vanished":
+            job.observed = replace(job.domain, state="shutoff", persistent=False, live=None, config=None, saved=None)
+            return
         # A device that the guest was only asked for is still there.
         steps = [step for step in job.done[job.planned :] if step.until is None or not step.until.gone]
         foreseen = evolved(job.known.domain, steps)

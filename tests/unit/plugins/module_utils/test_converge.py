@@ -58,6 +58,7 @@ class Hypervisor:
     log: list[str] = field(default_factory=list)
     slow: float = 0.0  # how long it takes to fetch an event
     breaks: float | None = None
+    vanishes: float | None = None
     meddles: float | None = None  # when someone else asks for something else
     ends_with: str | None = None  # the connection breaks at the first change, `answered` or `unanswered`
 
@@ -70,6 +71,8 @@ class Hypervisor:
         self.log.append("read")
         if self.breaks is not None and self.now >= self.breaks:
             raise VirtmemError("connection_lost", "The connection broke.")
+        if self.vanishes is not None and self.now >= self.vanishes:
+            raise VirtmemError("domain_vanished", "It is gone.")
         guest = self.guests[uuid]
         if self.meddles is not None and self.now >= self.meddles:
             guest.requested = 3 * GIB
@@ -227,6 +230,15 @@ def test_a_connection_that_breaks_ends_the_wait() -> None:
     assert carry_out(host, jobs) == 2.5
     assert jobs[0].error is not None
     assert jobs[0].error.error_code == "connection_lost"
+
+
+def test_of_a_domain_that_is_gone_nothing_is_left_in_the_result() -> None:
+    host = hypervisor(Guest("a"), events={102.5: "a"}, vanishes=102.5)
+    jobs = start(host)
+    assert carry_out(host, jobs) == 2.5
+    assert jobs[0].error is not None
+    assert jobs[0].error.error_code == "domain_vanished"
+    assert (jobs[0].domain.live, jobs[0].domain.config, jobs[0].domain.state) == (None, None, "shutoff")
 
 
 def test_what_was_answered_before_the_connection_broke_is_in_the_result() -> None:

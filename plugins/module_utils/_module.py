@@ -132,7 +132,12 @@ class Report:
             if job.plan is None:
                 continue
             config = job.plan.domain.config if side == "before" else job.plan.config
-            devices = {plan.wish.describe(): plan.diff()[side] for plan in job.plan.devices}
+            devices: dict[str, t.Any] = {}
+            for plan in job.plan.devices:
+                name = plan.wish.describe()
+                # Devices without an alias that have to go may be alike.
+                alike = sum(other.wish.describe() == name for other in job.plan.devices[: len(devices)])
+                devices[f"{name} ({alike + 1})" if alike else name] = plan.diff()[side]
             shown[job.order.domain] = {"devices": devices}
             if job.order.declaration.readies and config is not None:
                 limit = None if config.max_memory is None else size.show(config.max_memory)

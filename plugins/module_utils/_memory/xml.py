@@ -148,16 +148,26 @@ def _places(element: Element) -> Places:
     return places
 
 
+_LONGEST_NUMBER = 40  # characters; libvirt's numbers have 64 bits
+
+
+def _int(text: str, base: int = 10) -> int:
+    """The number that is written here. An enormous one never becomes an int, which could not be printed again."""
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError(f"{text[:_LONGEST_NUMBER]}... is no number of libvirt's")
+    return int(text, base)
+
+
 def _bytes(element: Element) -> int:
     """The bytes of a scaled element. Without a unit it is KiB; any unit rounds up to KiB (virDomainParseMemory)."""
-    value = int((element.text or "").strip()) * UNITS[element.get("unit", "KiB").lower()]
+    value = _int((element.text or "").strip()) * UNITS[element.get("unit", "KiB").lower()]
     return align_up(value, KIB)
 
 
 _READ: t.Mapping[str, t.Callable[[str], t.Any]] = {
     TEXT: str,
-    NUMBER: int,
-    ADDRESS: functools.partial(int, base=0),
+    NUMBER: _int,
+    ADDRESS: functools.partial(_int, base=0),
     YES_NO: "yes".__eq__,
     NODESET: parse_nodeset,
 }
@@ -195,7 +205,7 @@ def _bus_address(address: Element | None) -> str | None:
     if address is None or kind is None or kind in ("none", "dimm"):
         return None
     if kind == "pci":
-        parts = {name: int(address.get(name, "0"), 0) for name in ("domain", "bus", "slot", "function")}
+        parts = {name: _int(address.get(name, "0"), 0) for name in ("domain", "bus", "slot", "function")}
         return "pci {domain:04x}:{bus:02x}:{slot:02x}.{function:x}".format(**parts)
     others = {str(name): str(value) for name, value in address.items() if name != "type"}
     return " ".join([kind, *(f"{name}={value}" for name, value in others.items())])
@@ -239,17 +249,17 @@ def _free_ports(devices: Element) -> int | None:
     if not any(item.get("model") == "pcie-root" for item in controllers):
         return None
     ports = {
-        int(item.get("index", "0"), 0)
+        _int(item.get("index", "0"), 0)
         for item in controllers
         if item.get("model") in _EXPRESS_PORTS
         and not any(target.get("hotplug") == "off" for target in item.iterchildren("target"))
     }
-    used = {int(address.get("bus", "0"), 0) for address in devices.iter("address") if address.get("type") == "pci"}
+    used = {_int(address.get("bus", "0"), 0) for address in devices.iter("address") if address.get("type") == "pci"}
     return len(ports - used)
 
 
 def _cell_memory(cell: Element) -> int:
-    return align_up(int(cell.get("memory", "0")) * UNITS[cell.get("unit", "KiB").lower()], KIB)
+    return align_up(_int(cell.get("memory", "0")) * UNITS[cell.get("unit", "KiB").lower()], KIB)
 
 
 def read_definition(text: str) -> Definition:
@@ -270,8 +280,8 @@ def read_definition(text: str) -> Definition:
             devices=devices,
             total=0 if memory is None else _bytes(memory),
             max_memory=None if most is None else _bytes(most),
-            slots=0 if most is None else int(most.get("slots", "0")),
-            cells=tuple(int(cell.get("id", str(number))) for number, cell in enumerate(cells)),
+            slots=0 if most is None else _int(most.get("slots", "0")),
+            cells=tuple(_int(cell.get("id", str(number))) for number, cell in enumerate(cells)),
             arch=_raw(root, "os/type/@arch") or "x86_64",
             free_ports=_free_ports(holder),
             acpi=root.find("features/acpi") is not None,
@@ -279,7 +289,7 @@ def read_definition(text: str) -> Definition:
             cell_memory=sum(map(_cell_memory, cells)) if cells else None,
             balloon=not any(item.get("model") == "none" for item in holder.iterchildren("memballoon")),
             active=root.get("id") is not None,
-            processors=int(_raw(root, "vcpu") or "1"),
+            processors=_int(_raw(root, "vcpu") or "1"),
             other_aliases=frozenset(aliases - {item.alias for item in devices} - {""}),
         )
     except (KeyError, ValueError) as error:
@@ -302,8 +312,8 @@ def read_host(text: str, domain_capabilities: str | None = None) -> Host:
         return Host(
             sgx=None if domain_capabilities is None else sgx is not None,
             pages={
-                int(cell.get("id", "0")): {
-                    _page_size(pages): int((pages.text or "0").strip() or 0) for pages in cell.findall("pages")
+                _int(cell.get("id", "0")): {
+                    _page_size(pages): _int((pages.text or "0").strip() or 0) for pages in cell.findall("pages")
                 }
                 for cell in root.findall("host/topology/cells/cell")
             },
@@ -314,7 +324,7 @@ def read_host(text: str, domain_capabilities: str | None = None) -> Host:
 
 
 def _page_size(pages: Element) -> int:
-    return int(pages.get("size", "0")) * UNITS[pages.get("unit", "KiB").lower()]
+    return _int(pages.get("size", "0")) * UNITS[pages.get("unit", "KiB").lower()]
 
 
 # --- writing
@@ -463,15 +473,23 @@ def replace_device(domain: str, before: Device, after: str) -> str:
     new = _parse(after)
     new.tail = old.tail
     t.cast("Element", old.getparent()).replace(old, new)
+    _grow_totals(root, _device(new).size - before.size)
+    return etree.tostring(root, encoding="unicode")
+
+
+def _grow_totals(root: Element, grown: int) -> None:
     # libvirt recomputes <memory> where there are NUMA cells, but leaves <currentMemory> as it is, and a
     # value that is too small becomes the balloon's target at the next boot.
-    grown = _device(new).size - before.size
     for tag in ("memory", "currentMemory") if grown else ():
         total = root.find(tag)
-        if total is not None:
-            total.text = _written(max(0, _bytes(total) + grown), SIZE)
-            total.set("unit", "KiB")
-    return etree.tostring(root, encoding="unicode")
+        if total is None:
+            continue
+        try:
+            now = _bytes(total)
+        except (KeyError, ValueError) as error:
+            raise VirtmemError("invalid_xml", f"The domain's <{tag}> could not be read: {error}") from error
+        total.text = _written(max(0, now + grown), SIZE)
+        total.set("unit", "KiB")
 
 
 # What a domain's definition has before what, as far as it matters here; libvirt reads any order, people prefer its own.

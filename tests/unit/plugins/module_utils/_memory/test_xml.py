@@ -591,6 +591,7 @@ def test_the_free_hot_plug_ports_are_counted(old: str, new: str, free: int | Non
         ("<memory unit='KiB'>6291456", "<memory unit='XiB'>6291456"),
         ("<cell id='0'", "<cell id='first'"),
         ("index='2'", "index='second'"),
+        ("index='2'", f"index='0x{'f' * 5000}'"),
         (">4194304<", ">a lot<"),
     ],
 )
@@ -621,6 +622,14 @@ def test_a_replaced_device_changes_the_totals_and_nothing_else(grown: int) -> No
     for kept in ("qemu:commandline", "passwd=", "s3cr", "shop:rack", "<![CDATA[size < 5]]>", "grown by hand"):
         assert kept in after
     assert xml.read_definition(after).devices[1] == xml.read_device(edited)
+
+
+def test_totals_that_make_no_sense_are_refused() -> None:
+    before = xml.read_definition(DOMAIN).devices[1]
+    edited = xml.edit_device(before.xml, {"size": before.size + GIB})
+    with pytest.raises(VirtmemError) as caught:
+        xml.replace_device(DOMAIN.replace("<memory unit='KiB'>6291456", "<memory unit='XiB'>6291456"), before, edited)
+    assert caught.value.error_code == "invalid_xml"
 
 
 def test_the_totals_do_not_fall_below_zero() -> None:

@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint sanity package unit integration demo build docs changelog lab-up lab-down lab-guest clean
+.PHONY: help setup test lint sanity package unit integration demo bench build docs changelog lab-up lab-down lab-guest clean
 
 PYTHON := /usr/bin/python3
 LAB := $(PYTHON) tests/lab/lab.py
@@ -17,6 +17,8 @@ TARGETS :=
 export VIRTMEM_TARGETS = $(TARGETS)
 # Some stages of `make test` only, for example STAGES="lint unit".
 STAGES :=
+# Some measurements of `make bench` only.
+BENCHES :=
 
 help: ## list the targets
 	@sed -n 's/^\([a-z -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 44
@@ -32,6 +34,9 @@ lint sanity package unit integration: setup ## run one stage of the checks; inte
 
 demo: setup ## show the collection at work on a real guest
 	@$(PYTHON) tests/run/demo.py
+
+bench: setup ## measure what is promised, as ratios (see tests/bench/README.md); BENCHES="info" for some only
+	@$(PYTHON) tests/bench/bench.py $(BENCHES)
 
 build: setup ## build the tarball in .cache/build
 	@$(PYTHON) tests/run/make.py build

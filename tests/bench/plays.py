@@ -1,0 +1,75 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where a bench takes place, and two tasks that take turns in one play."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "run"))
+
+import labs
+from workshop import COLLECTION, NODE_PYTHON, TREE, Workshop
+
+Task = t.Mapping[str, t.Any]
+# The first rounds pay for what Ansible keeps afterwards.
+_FIRST = 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """A lab that is up, ansible-core, a copy of the collection, and a folder for files that the daemon may read."""
+
+    shop: Workshop
+    lab: labs.Lab
+    folder: Path
+    python: Path = NODE_PYTHON
+
+    def modules(self) -> dict[str, str]:
+        """The environment in which the node's Python finds what modules import."""
+        packages = next((self.shop.controller() / "lib").glob("python*/site-packages"))
+        return {**os.environ, "PYTHONPATH": f"{TREE}:{packages}"}
+
+
+def by_turns(place: Place, ours: Task, theirs: Task, rounds: int) -> tuple[list[float], list[float]]:
+    """How long each of two tasks took in each round, in seconds, as seen by the controller."""
+    took = timed(place, [("ours", ours), ("theirs", theirs)] * (rounds + _FIRST))
+    return took["ours"][_FIRST:], took["theirs"][_FIRST:]
+
+
+def timed(place: Place, tasks: t.Sequence[tuple[str, Task]]) -> dict[str, list[float]]:
+    """How long tasks of one play took, in seconds, by the names that they are given here."""
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"ansible_connection": "local", "ansible_python_interpreter": str(place.python)},
+        "tasks": [{"name": name, **task} for name, task in tasks],
+    }
+    playbook, durations = place.folder / "play.yml", place.folder / "durations"
+    playbook.write_text(json.dumps([play]))
+    durations.unlink(missing_ok=True)
+    venv = place.shop.controller()
+    env = {
+        **place.shop.environment(venv),
+        "ANSIBLE_CALLBACKS_ENABLED": "durations",
+        "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback")),
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+        "BENCH_DURATIONS": str(durations),
+    }
+    command = [str(venv / "bin" / "ansible-playbook"), str(playbook)]
+    ran = subprocess.run(command, cwd=COLLECTION, env=env, stdout=subprocess.PIPE, text=True, check=False)
+    if ran.returncode:
+        raise labs.LabError(f"A task of the bench failed:\n{ran.stdout}")
+    lines = [json.loads(line) for line in durations.read_text().splitlines()]
+    took: dict[str, list[float]] = {name: [] for name, _task in tasks}
+    for line in lines:
+        took[line["name"]].append(line["seconds"])
+    return took

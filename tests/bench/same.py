@@ -1,0 +1,24 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The bench of memory_device: a task that finds everything as declared, beside the least that a task can do."""
+
+from __future__ import annotations
+
+import plays
+from rows import Row, row
+
+ROUNDS = 15
+TARGET = 1.3
+GUEST = "bench"
+ALIAS = "ua-vm0"
+DEVICE = f"model=virtio-mem,alias={ALIAS},size=1GiB,requested=0,block=2MiB,node=0"
+
+
+def bench(place: plays.Place) -> list[Row]:
+    """On a running guest, whose device has what is requested."""
+    place.lab.run("guest", GUEST, "--kind", "empty", "--device", DEVICE)
+    device = {"uri": place.lab.uri, "domain": GUEST, "alias": ALIAS, "requested": 0, "size": "1GiB"}
+    ours = {"virtmem.libvirt.memory_device": device, "register": "done", "failed_when": "done is changed"}
+    took = plays.by_turns(place, ours, {"ansible.builtin.ping": {}}, ROUNDS)
+    return [row("memory_device, nothing to do", took[0], "ansible.builtin.ping", took[1], TARGET)]

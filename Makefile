@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint sanity package unit integration demo bench build docs changelog lab-up lab-down lab-guest clean
+.PHONY: help setup test lint sanity package unit integration molecule demo bench build docs changelog lab-up lab-down lab-guest clean
 
 PYTHON := /usr/bin/python3
 LAB := $(PYTHON) tests/lab/lab.py
@@ -29,7 +29,7 @@ setup: ## install the Debian packages that the checks and the lab need
 test: setup ## run all checks, or STAGES="lint unit" only
 	@$(PYTHON) tests/run/run.py $(STAGES)
 
-lint sanity package unit integration: setup ## run one stage of the checks; integration takes TARGETS=
+lint sanity package unit integration molecule: setup ## run one stage of the checks; integration takes TARGETS=
 	@$(PYTHON) tests/run/run.py $@
 
 demo: setup ## show the collection at work on a real guest

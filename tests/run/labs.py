@@ -35,6 +35,8 @@ class Kind:
 
 # Further labs are further rows; each becomes a stage of its own in stages.py.
 HERE = Kind("here", "this machine's libvirt and QEMU", {})
+# Only root can run it: it lives in a root folder of its own.
+TRIXIE = Kind("trixie", "libvirt and QEMU of Debian 13", {"VIRTMEM_LAB_RELEASE": "trixie"})
 
 
 @dataclass(frozen=True)

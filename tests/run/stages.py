@@ -291,6 +291,47 @@ def integration(kind: labs.Kind, shop: Workshop, tally: Tally) -> None:
         tally.fail("the lab", str(error))
 
 
+# --- molecule
+
+
+def _scenario(name: str, ran: Ran) -> Count:
+    """molecule is content with a scenario that leaves out what it tests, so this looks for what it did."""
+    done = set(re.findall(rf"^{name} > (\w+): Executed: Successful$", ran.output, re.MULTILINE))
+    if ran.ok and not {"create", "converge", "verify", "destroy"} <= done:
+        raise Problem(f"The scenario {name} did not run as a whole; it did {', '.join(sorted(done)) or 'nothing'}.")
+    return Count(1) if ran.ok else Count(0, 1)
+
+
+def _scenario_faults(output: str) -> str:
+    """What went wrong, without all that went well before."""
+    found = re.search(r"^\[ERROR\].*?(?=^PLAY RECAP)", output, re.MULTILINE | re.DOTALL)
+    return found.group() if found else output[-4000:]
+
+
+def molecule(shop: Workshop, tally: Tally) -> None:
+    """Roles, playbooks and examples as their users run them, on one or two hypervisors."""
+    venv = shop.venv("molecule", shop.controller_python(), "controller", "molecule")
+    second = labs.TRIXIE if os.geteuid() == 0 else labs.HERE
+    if second is labs.HERE:
+        tally.skipped.append(
+            f"as the second hypervisor, {labs.TRIXIE.what}: only root can run it; there are two of this machine's"
+        )
+    try:
+        with labs.up(labs.HERE, "molecule") as one, labs.up(second, "molecule-second") as two:
+            env = {**shop.environment(venv), "VIRTMEM_LAB": str(one.command), "VIRTMEM_SECOND_LAB": str(two.command)}
+            for scenario in sorted(path.parent.name for path in COLLECTION.glob("extensions/molecule/*/molecule.yml")):
+                tally.check(
+                    scenario,
+                    ["molecule", "test", "--scenario-name", scenario],
+                    cwd=COLLECTION,
+                    env=env,
+                    count=functools.partial(_scenario, scenario),
+                    shown=_scenario_faults,
+                )
+    except labs.LabError as error:
+        tally.fail("the labs", str(error))
+
+
 # In the order in which they run inside their lane. A stage for another lab is one more row with another labs.Kind.
 STAGES: tuple[Stage, ...] = (
     Stage("lint", "text", "style, types, YAML, documentation, licences", lint),
@@ -298,4 +339,5 @@ STAGES: tuple[Stage, ...] = (
     Stage("package", "text", "build, install, galaxy-importer", package),
     Stage("unit", "text", "the unit tests", unit),
     Stage("integration", "lab", f"the targets on {labs.HERE.what}", functools.partial(integration, labs.HERE)),
+    Stage("molecule", "text", "roles, playbooks and examples, as their users run them", molecule),
 )

@@ -39,6 +39,10 @@ from ._memory.step import (
 
 Clock = t.Callable[[], float]
 
+# How often a job plans anew because of someone else's changes. Once is not enough: of two tasks that attach the same
+# device, one is overtaken in the guest, and then in the configuration.
+_MOST_REPLANS = 3
+
 
 def _never() -> bool:
     return False
@@ -76,10 +80,15 @@ class Job:
     done: list[Step] = field(default_factory=list)
     barrier: Goal | None = None  # what the guest must reach before the next step
     movements: dict[Goal, progress.Movement] = field(default_factory=dict)
-    replanned: bool = False
+    replans: int = 0  # how often the domain was not as it was planned for
     planned: int = 0  # how many steps were done before the plan was made
     seen: int = 0  # how many steps were done before the running guest was last looked at
     error: VirtmemError | None = None
+
+    @property
+    def replanned(self) -> bool:
+        """Whether it was planned anew on the way."""
+        return self.replans > 0
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -270,12 +279,12 @@ def _tell_the_half(error: VirtmemError, step: Step, guest_changed: bool) -> None
 
 
 def _recover(hypervisor: Hypervisor, job: Job, error: VirtmemError, clock: Clock) -> None:
-    """A step failed: if the domain is not as it was planned for, plan again, once; else that is the end.
+    """A step failed: if the domain is not as it was planned for, plan again, a few times; else that is the end.
 
     What the domain is like decides, not what the error says.
     """
     job.error = error
-    if job.replanned or error.error_code not in ("changed_meanwhile", "libvirt_error", "domain_stopped"):
+    if error.error_code not in ("changed_meanwhile", "libvirt_error", "domain_stopped"):
         return
     try:
         fresh = observe(hypervisor, job.uuid)
@@ -286,12 +295,17 @@ def _recover(hypervisor: Hypervisor, job: Job, error: VirtmemError, clock: Clock
         return
     if plan.steps == tuple(job.pending):
         return
+    if job.replans >= _MOST_REPLANS:
+        # Whatever libvirt says, this is why.
+        job.error = _overtaken(fresh, plan)
+        return
     job.error = None
     _adopt(job, fresh, plan, clock())
 
 
 def _adopt(job: Job, domain: Domain, plan: Plan, now: float) -> None:
-    job.observed, job.plan, job.pending, job.replanned = domain, plan, list(plan.steps), True
+    job.observed, job.plan, job.pending = domain, plan, list(plan.steps)
+    job.replans += 1
     job.planned = job.seen = len(job.done)
     for goal in plan.goals:
         _begin(job, goal, domain, now)
@@ -475,6 +489,15 @@ def _guarded(job: Job, action: t.Callable[[], None]) -> None:
         job.error = error
 
 
+def _overtaken(domain: Domain, left: Plan) -> VirtmemError:
+    return VirtmemError(
+        "changed_meanwhile",
+        f"Someone else changed domain {domain.name} while the task ran: {len(left.steps)} steps would be needed again.",
+        {"domain": domain.name, "steps_needed": [step.describe() for step in left.steps]},
+        "See that one party alone changes the domain, and run the task again.",
+    )
+
+
 def _verify(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) -> None:
     """Plans once more from a fresh read; what is left to do is what someone else undid meanwhile.
 
@@ -496,13 +519,7 @@ def _verify(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) 
         _advance(hypervisor, job, GROW, patience, clock)
         if job.error is not None:
             return
-    job.error = VirtmemError(
-        "changed_meanwhile",
-        f"Someone else changed domain {job.domain.name} while the task ran: {len(left.steps)} steps would be needed "
-        "again.",
-        {"domain": job.domain.name, "steps_needed": [step.describe() for step in left.steps]},
-        "See that one party alone changes the domain, and run the task again.",
-    )
+    job.error = _overtaken(fresh, left)
     _guarded(job, functools.partial(_give_way, hypervisor, job, fresh))
 
 

@@ -335,3 +335,32 @@ def test_who_does_not_wait_does_not_listen_either() -> None:
     assert carry_out(host, jobs, _converge.Patience(wait=False)) == 0
     assert changes(host) == ["update live"]
     assert jobs[0].error is None
+
+
+@dataclass
+class Crowd(Hypervisor):
+    """Others change what is requested, so many times just before this one would."""
+
+    others: int = 0
+
+    def read(self, uuid: str, scopes: t.Sequence[str] = SCOPES) -> _libvirt.Reading:
+        # A look at a single scope is the one before a change.
+        if tuple(scopes) == (LIVE,) and self.others and not any(line.startswith("update") for line in self.log):
+            self.others -= 1
+            self.guests[uuid].requested += 2 * MIB
+        return super().read(uuid, scopes)
+
+
+@pytest.mark.parametrize(("others", "comes_through"), [(1, True), (3, True), (4, False), (50, False)])
+def test_a_task_that_is_overtaken_plans_anew_a_few_times(others: int, comes_through: bool) -> None:
+    host = Crowd({"a": Guest("a", {0: 2 * GIB})}, others=others)
+    jobs = start(host)
+    carry_out(host, jobs)
+    assert host.log.count("update live") == comes_through
+    if comes_through:
+        assert jobs[0].error is None
+        assert host.guests["a"].requested == 2 * GIB
+    else:
+        assert jobs[0].error is not None
+        assert jobs[0].error.error_code == "changed_meanwhile"
+        assert len(jobs[0].error.details["steps_needed"]) == 1

@@ -46,6 +46,8 @@ options:
       - How many seconds to wait for a domain that another job holds (libvirt 11.0 and later wait for it). The others
         are read meanwhile.
         One that does not answer in time is listed with its problem.
+      - While five or more hang at the same time, the rest waits for one of them, half a minute at most, since a daemon
+        works on five calls of one client only.
     type: float
     default: 10.0
 seealso:
@@ -204,10 +206,14 @@ domains:
 summary:
   description:
     - The sums over all domains that are listed, sizes in bytes of the running guests.
+    - C(models) counts the devices of each model, C(drift_kinds) the differences of each kind.
   returned: always
   type: dict
   sample: {"domains": 40, "running": 38, "unreadable": 0, "devices": 41, "size": 343597383680,
-           "requested": 171798691840, "current": 171798691840, "shortfall": 0, "not_converged": 0, "drift": 1}
+           "requested": 171798691840, "current": 171798691840, "shortfall": 0, "not_converged": 0, "drift": 1,
+           "models": {"dimm": 0, "nvdimm": 0, "virtio-mem": 41, "virtio-pmem": 0, "sgx-epc": 0},
+           "drift_kinds": {"property": 1, "scope": 0, "not_converged": 0, "managed_save": 0, "next_boot": 0,
+                           "accounting": 0}}
 duration:
   description: How long the pass took, in seconds.
   returned: always

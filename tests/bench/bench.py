@@ -32,9 +32,13 @@ BENCHES: t.Mapping[str, t.Callable[[plays.Place], list[rows.Row]]] = {
     "layout": layout.bench,
 }
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def _end(_number: int, _frame: types.FrameType | None) -> None:
-    """Has every `finally` run, so that the lab goes down."""
+    """Has every `finally` run, so that the lab goes down; a second signal must not cut that short."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     sys.exit("The bench was interrupted.")
 
 
@@ -43,7 +47,7 @@ def main(names: t.Sequence[str]) -> None:
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
         die(f"There is no bench {', '.join(unknown)}; there are {', '.join(BENCHES)}.")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, _end)
     shop = Workshop()
     folder = Path(tempfile.mkdtemp(prefix="virtmem-bench-"))

@@ -313,7 +313,7 @@ def read_host(text: str, domain_capabilities: str | None = None) -> Host:
             sgx=None if domain_capabilities is None else sgx is not None,
             pages={
                 _int(cell.get("id", "0")): {
-                    _page_size(pages): _int((pages.text or "0").strip() or 0) for pages in cell.findall("pages")
+                    _page_size(pages): _int((pages.text or "").strip() or "0") for pages in cell.findall("pages")
                 }
                 for cell in root.findall("host/topology/cells/cell")
             },

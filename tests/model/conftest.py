@@ -1,0 +1,33 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How much is tried, and from which seed: $VIRTMEM_MODEL_RUNS sequences (150), $VIRTMEM_MODEL_SEED (a new one)."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import typing as t
+
+from hypothesis import HealthCheck, configuration, settings
+
+RUNS = int(os.environ.get("VIRTMEM_MODEL_RUNS", "150"))
+SEED = int(os.environ.get("VIRTMEM_MODEL_SEED") or random.randrange(2**32))  # noqa: S311 - no secret
+
+configuration.set_hypothesis_home_dir(tempfile.mkdtemp(prefix="hypothesis-"))
+settings.register_profile(
+    "model",
+    deadline=None,
+    database=None,
+    print_blob=True,
+    max_examples=RUNS,
+    stateful_step_count=12,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("model")
+
+
+def pytest_terminal_summary(terminalreporter: t.Any) -> None:
+    """Says how to run the same again."""
+    terminalreporter.write_line(f"VIRTMEM_MODEL_SEED={SEED} VIRTMEM_MODEL_RUNS={RUNS}")

@@ -1,0 +1,779 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A model of libvirt with QEMU guests, as far as memory devices go: XML, refusals, guests, and a clock of its own.
+
+It knows nothing of the code under test. `Libvirt` is the daemon with its guests, `Connection` what `_converge` has
+of it. test_model_on_lab.py compares it with the real one.
+"""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import itertools
+import re
+import typing as t
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
+
+ET.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
+
+# libvirt's error codes.
+INTERNAL, INVALID_ARG, OPERATION_FAILED, XML_ERROR, XML_DETAIL, SYSTEM_ERROR = 1, 8, 9, 27, 35, 38
+NO_DOMAIN, OPERATION_INVALID, UNSUPPORTED, TIMEOUT, DEVICE_MISSING = 42, 55, 67, 68, 99
+
+LIVE, CONFIG = "live", "config"
+DIMMS, VIRTIO = ("dimm", "nvdimm"), ("virtio-mem", "virtio-pmem")
+MIB = 1024  # KiB, as everything here
+_UNITS = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "MiB": 1024, "GiB": 1024**2, "TiB": 1024**3}
+_SCALED = ("size", "block", "requested", "current", "pagesize", "alignsize", "memory", "maxMemory", "currentMemory")
+_USER_ALIAS = re.compile(r"ua-[A-Za-z0-9_-]+")
+
+
+class Refused(Exception):
+    """libvirt's own error, with the interface of libvirt.libvirtError as far as it is translated by it."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+    def get_error_code(self) -> int:
+        """VIR_ERR_..."""
+        return self.code
+
+    def get_error_domain(self) -> int:
+        """The QEMU driver."""
+        return 10
+
+    def get_error_message(self) -> str:
+        """What went wrong."""
+        return str(self)
+
+
+class Killed(BaseException):
+    """The process of the module was killed, as by SIGKILL: nothing of it runs any more."""
+
+
+# --- elements
+
+
+def number(element: ET.Element | None, path: str) -> int | None:
+    """KiB of the scaled element at this path, or a bare number."""
+    found = element.find(path) if element is not None else None
+    if found is None:
+        return None
+    return -int(-int((found.text or "0").strip()) * _UNITS[found.get("unit", "KiB")] // 1)
+
+
+def size_of(device: ET.Element) -> int:
+    """The size of a memory device in KiB."""
+    return number(device, "target/size") or 0
+
+
+def alias_of(device: ET.Element) -> str | None:
+    """The name of a device."""
+    found = device.find("alias")
+    return None if found is None else found.get("name")
+
+
+def memories(root: ET.Element) -> list[ET.Element]:
+    """The memory devices of a domain."""
+    return root.findall("devices/memory")
+
+
+def set_number(parent: ET.Element, tag: str, value: int) -> None:
+    """Writes a scaled element, made where it is missing."""
+    child = parent.find(tag)
+    if child is None:
+        child = ET.SubElement(parent, tag)
+    child.text = str(value)
+    child.set("unit", "KiB")
+
+
+def _normal(device: ET.Element) -> ET.Element:
+    """A device as libvirt prints it: in KiB, without an alias that nobody could have given."""
+    device = copy.deepcopy(device)
+    for element in device.iter():
+        if element.tag in _SCALED and (element.text or "").strip():
+            element.text = str(number(_wrapped(element), element.tag))
+            element.set("unit", "KiB")
+    alias = device.find("alias")
+    if alias is not None and not _USER_ALIAS.fullmatch(alias.get("name", "")):
+        device.remove(alias)
+    target = device.find("target")
+    if target is not None:
+        for old in target.findall("current"):
+            target.remove(old)
+        if device.get("model") == "virtio-mem" and target.find("requested") is None:
+            set_number(target, "requested", 0)
+    if device.get("model") == "virtio-pmem":
+        device.set("access", "shared")
+    return device
+
+
+def _wrapped(element: ET.Element) -> ET.Element:
+    holder = ET.Element("holder")
+    holder.append(element)
+    return holder
+
+
+# --- the daemon
+
+
+@dataclass
+class Machine:
+    """One domain, and how its guest behaves."""
+
+    name: str
+    uuid: str
+    config: ET.Element | None
+    live: ET.Element | None = None
+    state: str = "shutoff"
+    error_paused: bool = False
+    boot: int = 0
+    nvdimm: bool = False  # QEMU was started with one
+    guest: str = "driver"  # or nodriver, pinned
+
+
+BOOKWORM = Versions(9_000_000, 7_002_022)
+
+
+@dataclass(eq=False)
+class Libvirt:
+    """The daemon. Whatever a guest does takes its time on the clock `now`."""
+
+    known: Versions = BOOKWORM
+    now: float = 1000.0
+    lag: float = 1.5  # what a guest takes to answer
+    machines: dict[str, Machine] = field(default_factory=dict)
+    config_refused: bool = False  # the disk where configurations are stored is full
+    listeners: list[t.Callable[[str, str | None, bool], None]] = field(default_factory=list)
+    _due: list[tuple[float, int, t.Callable[[], None]]] = field(default_factory=list)
+    _count: t.Iterator[int] = field(default_factory=itertools.count)
+
+    # --- time
+
+    def later(self, seconds: float, action: t.Callable[[], None]) -> None:
+        """Has something happen after so many seconds."""
+        heapq.heappush(self._due, (self.now + seconds, next(self._count), action))
+
+    def next_due(self) -> float | None:
+        """When the next thing happens."""
+        return self._due[0][0] if self._due else None
+
+    def advance(self, until: float) -> None:
+        """Lets everything happen that is due by then."""
+        while self._due and self._due[0][0] <= until:
+            when, _number, action = heapq.heappop(self._due)
+            self.now = max(self.now, when)
+            action()
+        self.now = max(self.now, until)
+
+    def tell(self, uuid: str, alias: str | None = None, rejected: bool = False) -> None:
+        """Sends an event to everyone."""
+        for listener in self.listeners:
+            listener(uuid, alias, rejected)
+
+    # --- domains
+
+    def machine(self, uuid: str) -> Machine:
+        """The domain."""
+        if uuid not in self.machines:
+            raise Refused(NO_DOMAIN, "Domain not found")
+        return self.machines[uuid]
+
+    def definition(self, uuid: str, scope: str) -> ET.Element:
+        """The domain in one scope."""
+        machine = self.machine(uuid)
+        root = machine.live if scope == LIVE else machine.config
+        if root is None:
+            raise Refused(
+                OPERATION_INVALID, "domain is not running" if scope == LIVE else "transient domains do not ..."
+            )
+        return root
+
+    def define(self, text: str) -> str:
+        """Defines a domain, or defines it anew."""
+        root = ET.fromstring(text)
+        uuid, name = root.findtext("uuid", ""), root.findtext("name", "")
+        self._may_write()
+        root.attrib.pop("id", None)
+        for device in memories(root):
+            holder = t.cast(ET.Element, root.find("devices"))
+            place = list(holder).index(device)
+            holder[place] = _normal(device)
+        self._check(root)
+        for controller in root.findall("devices/controller"):
+            if controller.get("type") == "pci" and controller.get("index") is None:
+                self._number_port(root, controller)
+        for device in memories(root):
+            self._validate(device, root)
+            self._place(root, device, CONFIG)
+        current = number(root, "currentMemory")
+        self._recount(root, CONFIG)
+        total = number(root, "memory") or 0
+        set_number(root, "currentMemory", total if current is None else min(current, total))
+        most = number(root, "maxMemory")
+        if most is not None and total > most:
+            raise Refused(XML_ERROR, "maximum memory size must be equal or greater than the actual memory size")
+        aliases = [alias for device in memories(root) if (alias := alias_of(device))]
+        if len(set(aliases)) < len(aliases):
+            raise Refused(UNSUPPORTED, "non unique alias detected")
+        machine = self.machines.setdefault(uuid, Machine(name, uuid, None))
+        machine.config = root
+        self.tell(uuid)
+        return uuid
+
+    def _check(self, root: ET.Element) -> None:
+        devices = memories(root)
+        limit = root.find("maxMemory")
+        if devices and limit is None:
+            raise Refused(UNSUPPORTED, "cannot use/hotplug a memory device when domain 'maxMemory' is not defined")
+        slots = int(limit.get("slots", "0")) if limit is not None else 0
+        counted = devices if self.old else [device for device in devices if device.get("model") in DIMMS]
+        if limit is not None and self.old and not slots:
+            raise Refused(XML_ERROR, "both maximum memory size and memory slot count must be specified")
+        if limit is not None and len(counted) > slots:
+            raise Refused(UNSUPPORTED, "memory device count exceeds slots count")
+
+    @property
+    def old(self) -> bool:
+        """Whether every memory device takes a slot."""
+        return self.known.libvirt < 9_005_000
+
+    def start(self, uuid: str) -> None:
+        """Boots from the configuration."""
+        machine, config = self.machine(uuid), self.definition(uuid, CONFIG)
+        if machine.live is not None:
+            raise Refused(OPERATION_INVALID, "domain is already running")
+        if self.old and any(device.get("model") == "virtio-pmem" for device in memories(config)):
+            raise Refused(INTERNAL, "virtio-pmem memory device info is not handled yet")
+        root = copy.deepcopy(config)
+        root.set("id", str(machine.boot + 1))
+        for device in memories(root):
+            target = t.cast(ET.Element, device.find("target"))
+            size = -(-size_of(device) // (2 * MIB)) * 2 * MIB
+            set_number(target, "size", size)
+            if size % (number(device, "target/block") or 1):
+                raise Refused(INTERNAL, "backend memory size must be multiple of")
+        self._recount(root, LIVE)
+        if (number(root, "memory") or 0) > (number(root, "maxMemory") or 1 << 60):
+            raise Refused(UNSUPPORTED, "memory device total size exceeds hotplug space")
+        machine.live, machine.state, machine.error_paused = root, "running", False
+        machine.boot += 1
+        machine.nvdimm = any(device.get("model") == "nvdimm" for device in memories(root))
+        named: list[ET.Element] = []
+        for device in memories(root):
+            self._come_alive(device, named)
+            named.append(device)
+            self._ask(machine, device)
+        self.tell(uuid)
+
+    def stop(self, uuid: str) -> None:
+        """Pulls the plug."""
+        machine = self.machine(uuid)
+        if machine.live is None:
+            raise Refused(OPERATION_INVALID, "domain is not running")
+        machine.live, machine.state, machine.error_paused = None, "shutoff", False
+        if machine.config is None:
+            del self.machines[uuid]
+        self.tell(uuid)
+
+    def suspend(self, uuid: str, error: bool = False) -> None:
+        """Pauses the guest."""
+        machine = self.machine(uuid)
+        if machine.live is not None:
+            machine.state, machine.error_paused = "paused", error
+            self.tell(uuid)
+
+    def resume(self, uuid: str) -> None:
+        """Lets the guest run again, and answer what it was asked meanwhile."""
+        machine = self.machine(uuid)
+        if machine.live is not None and machine.state == "paused":
+            machine.state, machine.error_paused = "running", False
+            self.answer(uuid)
+            self.tell(uuid)
+
+    def answer(self, uuid: str) -> None:
+        """Has the guest look again at all that it was asked."""
+        machine = self.machine(uuid)
+        for device in memories(machine.live) if machine.live is not None else ():
+            self._ask(machine, device)
+
+    # --- devices
+
+    def attach(self, uuid: str, scope: str, text: str) -> None:
+        """Attaches a device in one scope."""
+        root, machine = self.definition(uuid, scope), self.machine(uuid)
+        device = _normal(ET.fromstring(text))
+        size = size_of(device)
+        self._validate(device, root)
+        most = number(root, "maxMemory")
+        if most is None:
+            raise Refused(UNSUPPORTED, "cannot use/hotplug a memory device when domain 'maxMemory' is not defined")
+        if (number(root, "memory") or 0) + size > most:
+            raise Refused(UNSUPPORTED, "Attaching memory device would exceed domain's maxMemory config size")
+        self._slot_for(root, device, scope)
+        if alias_of(device) and any(alias_of(item) == alias_of(device) for item in root.iterfind("devices/*")):
+            raise Refused(UNSUPPORTED, "non unique alias detected")
+        if scope == CONFIG:
+            self._may_write()
+        else:
+            self._plug(machine, root, device)
+        current = number(root, "currentMemory") or 0
+        root.find("devices").append(device)  # type: ignore[union-attr]
+        self._place(root, device, scope)
+        self._recount(root, scope)
+        if scope == CONFIG:
+            set_number(root, "currentMemory", current + size)
+            return
+        self._come_alive(device, memories(root)[:-1])
+        self._ask(machine, device)
+
+    def _plug(self, machine: Machine, root: ET.Element, device: ET.Element) -> None:
+        """What speaks against it in a running guest."""
+        model = device.get("model")
+        if model == "nvdimm" and not machine.nvdimm:
+            raise Refused(INTERNAL, "nvdimm is not enabled: missing 'nvdimm' in '-M'")
+        if model in DIMMS and root.find("features/acpi") is None:
+            raise Refused(INTERNAL, "memory hotplug is not enabled: missing acpi device or acpi disabled")
+        if model in VIRTIO and not self._free_ports(root):
+            raise Refused(INTERNAL, "No more available PCI slots")
+        size = -(-size_of(device) // MIB) * MIB
+        set_number(t.cast(ET.Element, device.find("target")), "size", size)
+        if size % max(number(device, "target/block") or 0, 2 * MIB):
+            raise Refused(INTERNAL, "backend memory size must be multiple of 0x200000")
+
+    def update(self, uuid: str, scope: str, text: str) -> None:
+        """Updates a device in one scope."""
+        root, machine, given = self.definition(uuid, scope), self.machine(uuid), ET.fromstring(text)
+        live_alias = alias_of(given)
+        new = _normal(given)
+        self._validate(new, root)
+        where = _address(given)
+        if scope == CONFIG:
+            found = next((item for item in memories(root) if where is not None and _address(item) == where), None)
+            if found is None or (alias_of(new) and alias_of(new) != alias_of(found)):
+                raise Refused(INVALID_ARG, "memory not found")
+            self._may_write()
+            devices = t.cast(ET.Element, root.find("devices"))
+            devices[list(devices).index(found)] = new
+            return
+        found = next((item for item in memories(root) if where is not None and _address(item) == where), None)
+        if found is None or (live_alias and live_alias != alias_of(found)):
+            raise Refused(UNSUPPORTED, f"memory '{live_alias}' not found")
+        if found.get("model") != "virtio-mem":
+            raise Refused(UNSUPPORTED, "cannot modify memory of model")
+        for path in ("target/size", "target/block", "target/node", "source/pagesize", "source/nodemask"):
+            if (found.findtext(path), number(found, path)) != (new.findtext(path), number(new, path)):
+                raise Refused(UNSUPPORTED, f"cannot modify memory {path}")
+        for name in ("model", "access", "discard"):
+            if found.get(name) != new.get(name):
+                raise Refused(UNSUPPORTED, f"cannot modify memory {name}")
+        if not live_alias:
+            raise Refused(INTERNAL, "Device '/machine/peripheral/(null)' not found")
+        set_number(t.cast(ET.Element, found.find("target")), "requested", number(new, "target/requested") or 0)
+        self._ask(machine, found)
+
+    def detach(self, uuid: str, scope: str, text: str) -> None:
+        """Detaches a device from a configuration."""
+        if scope == LIVE:
+            raise AssertionError("a running guest is asked by alias")
+        root, given = self.definition(uuid, scope), _normal(ET.fromstring(text))
+        found = next((item for item in memories(root) if _same(item, given)), None)
+        if found is None:
+            raise Refused(DEVICE_MISSING, "matching memory device was not found")
+        self._may_write()
+        current = number(root, "currentMemory") or 0
+        root.find("devices").remove(found)  # type: ignore[union-attr]
+        self._recount(root, CONFIG)
+        set_number(root, "currentMemory", min(max(current - size_of(found), 0), number(root, "memory") or 0))
+
+    def unplug(self, uuid: str, alias: str) -> None:
+        """Asks a running guest for a device."""
+        root, machine = self.definition(uuid, LIVE), self.machine(uuid)
+        found = next((item for item in memories(root) if alias_of(item) == alias), None)
+        if found is None:
+            raise Refused(INTERNAL, f"no device found with alias {alias}")
+        model = found.get("model")
+        if model in ("nvdimm", "virtio-pmem") or (model == "virtio-mem" and self.known.hypervisor < 8_001_000):
+            raise Refused(INTERNAL, "cannot be unplugged")
+        if model == "virtio-mem" and (number(found, "target/current") or number(found, "target/requested")):
+            raise Refused(INTERNAL, "virtio-mem device cannot get unplugged while 'size' != '0'")
+        self.later(self.lag / 3, lambda: self._unplugged(machine, found, machine.boot))
+
+    def remove(self, machine: Machine, device: ET.Element) -> None:
+        """A running guest has given a device back."""
+        root = t.cast(ET.Element, machine.live)
+        root.find("devices").remove(device)  # type: ignore[union-attr]
+        self._recount(root, LIVE)
+        self.tell(machine.uuid, alias_of(device))
+
+    def _unplugged(self, machine: Machine, device: ET.Element, boot: int) -> None:
+        if machine.live is None or machine.boot != boot or device not in memories(machine.live):
+            return
+        if machine.state != "running":
+            self.later(1, lambda: self._unplugged(machine, device, boot))
+        elif machine.guest == "driver":
+            self.remove(machine, device)
+        elif machine.guest == "pinned":
+            self.tell(machine.uuid, alias_of(device), rejected=True)
+
+    # --- the guest
+
+    def _ask(self, machine: Machine, device: ET.Element) -> None:
+        """The guest learns what is requested of it, and goes there in two steps."""
+        if device.get("model") != "virtio-mem" or machine.guest == "nodriver":
+            return
+        wanted, boot = number(device, "target/requested"), machine.boot
+        self.later(self.lag / 5, lambda: self._move(machine, device, boot, wanted, half=True))
+        self.later(self.lag, lambda: self._move(machine, device, boot, wanted))
+
+    def _move(self, machine: Machine, device: ET.Element, boot: int, wanted: int | None, half: bool = False) -> None:
+        if machine.live is None or machine.boot != boot or device not in memories(machine.live):
+            return
+        now, asked = number(device, "target/current") or 0, number(device, "target/requested") or 0
+        if machine.state != "running" or machine.guest == "nodriver" or asked != wanted or asked == now:
+            return
+        block = number(device, "target/block") or 1
+        goal = asked
+        if machine.guest == "pinned" and asked < now:
+            goal = max(asked, now // 2 // block * block)
+        if half:
+            goal = (now + goal) // 2 // block * block
+        set_number(t.cast(ET.Element, device.find("target")), "current", goal)
+        self._recount(machine.live, LIVE)
+        self.tell(machine.uuid, alias_of(device))
+
+    # --- libvirt's own doing
+
+    def _may_write(self) -> None:
+        if self.config_refused:
+            raise Refused(SYSTEM_ERROR, "cannot write config file: No space left on device")
+
+    def _validate(self, device: ET.Element, root: ET.Element) -> None:
+        """virDomainMemoryDefValidate and its like."""
+        model, size = device.get("model", ""), number(device, "target/size")
+        if model not in (*DIMMS, *VIRTIO, "sgx-epc"):
+            raise Refused(XML_ERROR, f"Invalid value for attribute 'model': '{model}'.")
+        if size is None:
+            raise Refused(XML_ERROR, "missing element or attribute './size'")
+        if model in ("nvdimm", "virtio-pmem"):
+            self._validate_file(device, size)
+        if model == "virtio-mem":
+            self._validate_virtio_mem(device, size)
+        self._validate_node(device, root)
+
+    @staticmethod
+    def _validate_node(device: ET.Element, root: ET.Element) -> None:
+        model = device.get("model")
+        node, cells = device.findtext("target/node"), root.findall("cpu/numa/cell")
+        if model == "virtio-pmem":
+            if node is not None:
+                raise Refused(UNSUPPORTED, "virtio-pmem does not support NUMA nodes")
+        elif node is None:
+            if model != "sgx-epc":
+                raise Refused(UNSUPPORTED, "target NUMA node needs to be specified for memory device")
+        elif int(node) >= len(cells):
+            raise Refused(XML_DETAIL, "can't add memory backend for guest node")
+
+    @staticmethod
+    def _validate_file(device: ET.Element, size: int) -> None:
+        if not device.findtext("source/path"):
+            raise Refused(XML_DETAIL, "path is required for model")
+        if device.get("discard") == "yes":
+            raise Refused(UNSUPPORTED, "discard is not supported")
+        label = number(device, "target/label/size")
+        if label is not None and (label < 128 or label >= size):
+            raise Refused(XML_ERROR, "label size must be smaller than NVDIMM size")
+
+    @staticmethod
+    def _validate_virtio_mem(device: ET.Element, size: int) -> None:
+        block, asked = number(device, "target/block") or 0, number(device, "target/requested") or 0
+        if block < 1 or block & (block - 1):
+            raise Refused(XML_DETAIL, "block size must be a power of two")
+        if block < 2 * MIB:
+            raise Refused(XML_DETAIL, "block size too small, must be at least 2048KiB")
+        if asked > size:
+            raise Refused(XML_DETAIL, "requested size must be smaller than or equal to @size")
+        if asked % block:
+            raise Refused(XML_DETAIL, "requested size must be an integer multiple of block size")
+
+    def _slot_for(self, root: ET.Element, device: ET.Element, scope: str) -> None:
+        limit, model = t.cast(ET.Element, root.find("maxMemory")), device.get("model")
+        every = self.old or (scope == CONFIG and model in DIMMS)
+        if model not in DIMMS and not self.old:
+            return
+        counted = [item for item in memories(root) if every or item.get("model") in DIMMS]
+        if len(counted) >= int(limit.get("slots", "0")):
+            raise Refused(UNSUPPORTED, "no free memory device slot available")
+        address = device.find("address[@type='dimm']")
+        slot = address.get("slot") if address is not None else None
+        if slot is not None and int(slot) >= int(limit.get("slots", "0")):
+            raise Refused(UNSUPPORTED, "memory device slot exceeds slots count")
+        if slot is not None and int(slot) in _slots(root):
+            raise Refused(UNSUPPORTED, "memory device slot is already being used by another memory device")
+
+    def _place(self, root: ET.Element, device: ET.Element, scope: str) -> None:
+        """The bus address that libvirt assigns."""
+        model, address = device.get("model"), device.find("address")
+        if model in DIMMS:
+            if address is None:
+                address = ET.SubElement(device, "address", type="dimm")
+            if address.get("slot") is None:
+                taken = _slots(root)
+                address.set("slot", str(next(slot for slot in itertools.count() if slot not in taken)))
+        elif model in VIRTIO and address is None:
+            ports = self._free_ports(root)
+            if not ports and scope == CONFIG and self._is_express(root):
+                port = ET.Element("controller", type="pci", model="pcie-root-port")
+                devices = t.cast(ET.Element, root.find("devices"))
+                last = [item for item in devices.findall("controller") if item.get("type") == "pci"][-1]
+                devices.insert(list(devices).index(last) + 1, port)
+                self._number_port(root, port)
+                ports = self._free_ports(root)
+            ET.SubElement(
+                device, "address", type="pci", domain="0x0000", bus=f"{min(ports):#04x}", slot="0x00", function="0x0"
+            )
+
+    @staticmethod
+    def _is_express(root: ET.Element) -> bool:
+        return root.find("devices/controller[@model='pcie-root']") is not None
+
+    @staticmethod
+    def _number_port(root: ET.Element, port: ET.Element) -> None:
+        used = {
+            int(item.get("index", "-1")) for item in root.findall("devices/controller") if item.get("type") == "pci"
+        }
+        port.set("index", str(next(index for index in itertools.count(1) if index not in used)))
+
+    @staticmethod
+    def _free_ports(root: ET.Element) -> set[int]:
+        ports = {
+            int(item.get("index", "0"))
+            for item in root.findall("devices/controller")
+            if item.get("model") == "pcie-root-port" and item.get("index")
+        }
+        return ports - {int(item.get("bus", "0"), 0) for item in root.iterfind("devices//address[@type='pci']")}
+
+    def _recount(self, root: ET.Element, scope: str) -> None:
+        cells = sum(int(cell.get("memory", "0")) for cell in root.findall("cpu/numa/cell"))
+        if cells:
+            total = cells + sum(size_of(device) for device in memories(root))
+            set_number(root, "memory", total)
+            if scope == LIVE:
+                set_number(root, "currentMemory", total)  # without a balloon
+
+    def _come_alive(self, device: ET.Element, others: t.Sequence[ET.Element]) -> None:
+        """What only a running device has."""
+        model = device.get("model", "")
+        if model == "virtio-mem":
+            set_number(t.cast(ET.Element, device.find("target")), "current", 0)
+        if model in DIMMS:
+            t.cast(ET.Element, device.find("address")).set("base", "0x100000000")
+        elif self.known.libvirt >= 9_004_000 and device.find("target/address") is None:
+            ET.SubElement(t.cast(ET.Element, device.find("target")), "address", base="0x140000000")
+        if alias_of(device) is None:
+            prefix = model.replace("-", "")
+            if model in DIMMS:
+                name = f"{prefix}{t.cast(ET.Element, device.find('address')).get('slot')}"
+            else:
+                used = [alias_of(item) or "" for item in others]
+                numbers = [int(item[len(prefix) :]) for item in used if re.fullmatch(rf"{prefix}\d+", item)]
+                name = f"{prefix}{max(numbers, default=-1) + 1}"
+            ET.SubElement(device, "alias", name=name)
+
+
+def _slots(root: ET.Element) -> set[int]:
+    addresses = [device.find("address[@type='dimm']") for device in memories(root)]
+    return {int(item.get("slot", "-1")) for item in addresses if item is not None and item.get("slot")}
+
+
+def _address(device: ET.Element) -> dict[str, str] | None:
+    found = device.find("address")
+    return None if found is None else dict(found.attrib)
+
+
+def _same(device: ET.Element, given: ET.Element) -> bool:
+    """virDomainMemoryFindByDef."""
+    if given.find("address") is not None and _address(given) != _address(device):
+        return False
+    if alias_of(given) and alias_of(given) != alias_of(device):
+        return False
+    paths = ["target/size", "target/node"]
+    paths += {
+        "dimm": ["source/pagesize", "source/nodemask"],
+        "virtio-mem": ["source/pagesize", "source/nodemask", "target/block", "target/requested"],
+    }.get(given.get("model", ""), ["source/path"])
+    return device.get("model") == given.get("model") and all(
+        given.findtext(path) == device.findtext(path) for path in paths
+    )
+
+
+# --- a connection
+
+
+@dataclass
+class Fault:
+    """What goes wrong at the n-th call of a connection, before it or after it."""
+
+    at: int
+    what: t.Callable[[Connection], None]
+    after: bool = False
+
+
+@dataclass(eq=False)
+class Connection:
+    """What `_converge` has of `_libvirt.Hypervisor`."""
+
+    libvirt: Libvirt
+    faults: t.Sequence[Fault] = ()
+    loses_events: bool = False
+    calls: int = 0
+    broken: bool = False
+    interrupted: bool = False
+    log: list[tuple[str, str]] = field(default_factory=list)  # what was changed, of what
+    events: list[_libvirt.Event] = field(default_factory=list)
+    watched: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Listens from the start; what is not watched is dropped."""
+        self.libvirt.listeners.append(self._hear)
+
+    def close(self) -> None:
+        """Hears nothing any more."""
+        self.libvirt.listeners.remove(self._hear)
+
+    def clock(self) -> float:
+        """The time."""
+        return self.libvirt.now
+
+    def _hear(self, uuid: str, alias: str | None, rejected: bool) -> None:
+        # A lost event costs one poll; that a guest has said no is known from nowhere else.
+        if uuid in self.watched and not (self.loses_events and not rejected):
+            self.events.append(_libvirt.Event(uuid, alias, rejected))
+
+    def _call(self, action: t.Callable[[], t.Any], what: str = "read", of: str = "") -> t.Any:
+        self.calls += 1
+        # Every call takes its time, and a poll is a call: so time never stands still.
+        self.libvirt.advance(self.libvirt.now + 0.002)
+        due = [fault for fault in self.faults if fault.at == self.calls]
+        try:
+            for fault in due:
+                if not fault.after:
+                    fault.what(self)
+            self._check()
+            result = action()
+            if what != "read":
+                self.log.append((what, of))
+            for fault in due:
+                if fault.after:
+                    fault.what(self)
+            self._check()
+        except Refused as error:
+            raise _libvirt._error(error, f"{what} {of}", {"op": what}) from error
+        return result
+
+    def _check(self) -> None:
+        if self.broken:
+            raise VirtmemError("connection_lost", "The connection broke.", {}, "Run the task again.")
+
+    def find(self, domain: str) -> str:
+        """The UUID of the domain."""
+
+        def look() -> str:
+            for machine in self.libvirt.machines.values():
+                if domain in (machine.name, machine.uuid):
+                    return machine.uuid
+            raise VirtmemError("domain_not_found", f"there is no domain {domain}", {}, "Look for it.")
+
+        return str(self._call(look))
+
+    def versions(self) -> Versions:
+        """Of the daemon and of QEMU."""
+        return t.cast(Versions, self._call(lambda: self.libvirt.known))
+
+    def read(self, uuid: str, scopes: t.Collection[str] = (LIVE, CONFIG)) -> _libvirt.Reading:
+        """The domain as it is."""
+
+        def look() -> _libvirt.Reading:
+            machine = self.libvirt.machine(uuid)
+            wants_config = machine.config is not None and CONFIG in scopes
+            return _libvirt.Reading(
+                name=machine.name,
+                uuid=uuid,
+                state=machine.state,
+                persistent=machine.config is not None,
+                error_paused=machine.error_paused,
+                live_xml=dumped(machine.live) if machine.live is not None and LIVE in scopes else None,
+                config_xml=dumped(machine.config) if wants_config and machine.config is not None else None,
+            )
+
+        return t.cast(_libvirt.Reading, self._call(look))
+
+    def attach(self, uuid: str, scope: str, xml: str) -> None:
+        """As the daemon's."""
+        self._call(lambda: self.libvirt.attach(uuid, scope, xml), "attach", scope)
+
+    def update(self, uuid: str, scope: str, xml: str) -> None:
+        """As the daemon's."""
+        self._call(lambda: self.libvirt.update(uuid, scope, xml), "update", scope)
+
+    def detach(self, uuid: str, scope: str, xml: str) -> None:
+        """As the daemon's."""
+        self._call(lambda: self.libvirt.detach(uuid, scope, xml), "detach", scope)
+
+    def unplug(self, uuid: str, alias: str) -> None:
+        """As the daemon's."""
+        self._call(lambda: self.libvirt.unplug(uuid, alias), "unplug", alias)
+
+    def define(self, xml: str) -> None:
+        """As the daemon's."""
+        self._call(lambda: self.libvirt.define(xml), "define", CONFIG)
+
+    def config_with_secrets(self, uuid: str) -> str:
+        """All of the configuration."""
+
+        def look() -> str:
+            machine = self.libvirt.machine(uuid)
+            return dumped(t.cast(ET.Element, machine.live if machine.config is None else machine.config), secure=True)
+
+        return str(self._call(look))
+
+    def capabilities(self) -> str:
+        """A host that nothing declared here asks about."""
+        raise NotImplementedError
+
+    domain_capabilities = capabilities
+
+    def watch(self, uuid: str) -> None:
+        """Hears of this domain from now on."""
+        self._call(lambda: self.watched.add(uuid))
+
+    def wake(self) -> None:
+        """Makes next_event return."""
+        self.events.append(_libvirt.Event(None))
+
+    def next_event(self, timeout: float) -> _libvirt.Event | None:
+        """Lets time pass until something is heard, or for so many seconds."""
+        until = self.libvirt.now + max(timeout, 0.0)
+        while not self.events:
+            due = self.libvirt.next_due()
+            if due is None or due > until:
+                self.libvirt.advance(until)
+                return self.events.pop(0) if self.events else None
+            self.libvirt.advance(due)
+        return self.events.pop(0)
+
+
+def dumped(root: ET.Element, secure: bool = False) -> str:
+    """As text; passwords only with SECURE."""
+    root = copy.deepcopy(root)
+    for element in root.iter() if not secure else ():
+        element.attrib.pop("passwd", None)
+    return ET.tostring(root, encoding="unicode")

@@ -1,0 +1,147 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The bench of memory_layout: many guests in one task, beside a script, beside the loops of today, and one by one.
+
+Guests without an operating system take a request and never answer, which leaves the time of the requests alone.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import typing as t
+from pathlib import Path
+
+import labs
+import plays
+from rows import Row, row
+
+GUESTS, ROUNDS = 40, 7
+REAL = 8
+WAITS = 40
+TARGET_SCRIPT, TARGET_LOOP = 1.3, 1 / 20
+TARGET_DELAY = 0.010  # seconds, of 95 in 100 waits
+ALIAS = "ua-vm0"
+HERE = Path(__file__).resolve().parent
+
+
+def _device(requested: str) -> str:
+    return f"model=virtio-mem,alias={ALIAS},size=1GiB,requested={requested},block=2MiB,node=0"
+
+
+def _names(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}{number}" for number in range(1, count + 1)]
+
+
+def _layout(place: plays.Place, names: t.Sequence[str], requested: str, wait: bool) -> plays.Task:
+    devices = [{"alias": ALIAS, "requested": requested}]
+    options = {
+        "uri": place.lab.uri,
+        "wait": wait,
+        "domains": [{"name": name, "devices": devices} for name in names],
+    }
+    return {"virtmem.libvirt.memory_layout": options, "register": "done", "failed_when": "done is not changed"}
+
+
+def _script(place: plays.Place, requested_kib: int) -> list[str]:
+    words = [place.lab.uri, "bench-layout", str(GUESTS), str(requested_kib)]
+    return [str(place.python), str(HERE / "bare_layout.py"), *words]
+
+
+def _module_alone(place: plays.Place, requested: str) -> float:
+    """The module's own duration, as it tells it, without Ansible around it."""
+    names = _names("bench-layout", GUESTS)
+    (options,) = (task for name, task in _layout(place, names, requested, False).items() if name.startswith("virtmem"))
+    module = "ansible_collections.virtmem.libvirt.plugins.modules.memory_layout"
+    told = _output([str(place.python), "-m", module], place.modules(), json.dumps({"ANSIBLE_MODULE_ARGS": options}))
+    result = json.loads(told)
+    if not result["changed"]:
+        raise labs.LabError(f"memory_layout has changed nothing: {told}")
+    duration: float = result["duration"]
+    return duration
+
+
+def _output(command: t.Sequence[str], env: t.Mapping[str, str] | None = None, text: str = "") -> str:
+    ran = subprocess.run(command, env=env, input=text, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise labs.LabError(f"{command[1:3]} failed:\n{ran.stdout}{ran.stderr}")
+    return ran.stdout
+
+
+def _beside_a_script(place: plays.Place) -> list[Row]:
+    ours, theirs = [], []
+    for _round in range(ROUNDS):
+        ours.append(_module_alone(place, "256MiB"))
+        theirs.append(float(_output(_script(place, 128 * 1024))))
+    names = _names("bench-layout", GUESTS)
+    task = {"ansible.builtin.command": {"argv": _script(place, 128 * 1024)}}
+    tasks = plays.by_turns(place, _layout(place, names, "256MiB", False), task, ROUNDS)
+    what, beside = f"memory_layout, {GUESTS} guests", "a bare script of the same calls"
+    return [
+        row(f"{what}, the task", tasks[0], f"{beside}, as a task", tasks[1], TARGET_SCRIPT),
+        row(f"{what}, without Ansible", ours, beside, theirs, TARGET_SCRIPT),
+    ]
+
+
+def _virsh(place: plays.Place, *words: str) -> plays.Task:
+    return {"ansible.builtin.command": {"argv": ["virsh", "-c", place.lab.uri, *words]}, "changed_when": True}
+
+
+def _beside_virsh(place: plays.Place) -> list[Row]:
+    """The usual playbook: a loop for each scope, and one that asks for the XML until it has the new request."""
+    names = _names("bench-layout", GUESTS)
+    change = ["update-memory-device", "{{ item }}", "--alias", ALIAS, "--requested-size", "128MiB"]
+    poll = {
+        **_virsh(place, "dumpxml", "{{ item }}"),
+        "register": "xml",
+        "until": "\"<requested unit='KiB'>131072</requested>\" in xml.stdout",
+        "retries": 60,
+        "delay": 1,
+    }
+    theirs = [
+        {**task, "loop": names} for task in (_virsh(place, *change, "--live"), _virsh(place, *change, "--config"), poll)
+    ]
+    took = plays.timed(
+        place, [("ours", _layout(place, names, "256MiB", False)), *(("theirs", task) for task in theirs)]
+    )
+    return [
+        row(
+            f"memory_layout, {GUESTS} guests",
+            [sum(took["ours"])],
+            "loops over virsh, and polls",
+            [sum(took["theirs"])],
+            TARGET_LOOP,
+        )
+    ]
+
+
+def _together(place: plays.Place) -> list[Row]:
+    names = _names("bench-real", REAL)
+    one = {"uri": place.lab.uri, "domain": "{{ item }}", "alias": ALIAS, "requested": "128MiB"}
+    turns = [
+        ("ours", _layout(place, names, "384MiB", True)),
+        ("theirs", {"virtmem.libvirt.memory_device": one, "loop": names}),
+    ]
+    took = plays.timed(place, turns * 3)
+    return [row(f"memory_layout, {REAL} guests that answer", took["ours"], "one after the other", took["theirs"])]
+
+
+def _delays(place: plays.Place) -> list[Row]:
+    command = [str(place.python), str(HERE / "latency.py"), place.lab.uri, "bench-real1", ALIAS, str(WAITS)]
+    delays = json.loads(_output(command, place.modules()))
+    late = statistics.quantiles(delays, n=20)[-1]
+    return [row(f"the last event to the wait's end, 95th of 100 ({WAITS} waits)", [late], "10 ms", [TARGET_DELAY], 1.0)]
+
+
+def bench(place: plays.Place) -> list[Row]:
+    """Everything about many guests."""
+    place.lab.run("guests", "bench-layout", str(GUESTS), "--ports", "2", "--device", _device("128MiB"))
+    measured = _beside_a_script(place) + _beside_virsh(place)
+    place.lab.run("delete", *_names("bench-layout", GUESTS))
+    real = ["guests", "bench-real", str(REAL), "--kind", "driver", "--memory", "256MiB", "--ports", "2"]
+    place.lab.run(*real, "--device", _device("128MiB"))
+    measured += _together(place)
+    place.lab.run("delete", *_names("bench-real", REAL)[1:])
+    return measured + _delays(place)

@@ -123,6 +123,10 @@ class Job:
         return plan_domain(domain, self.order.declaration, self.circumstances)
 
 
+# A domain is read again before each change of it, and is nearly always as it was. Enough for a hundred domains.
+_definition = functools.lru_cache(maxsize=512)(xml.read_definition)
+
+
 def decode(reading: Reading) -> Domain:
     """What was read of a domain, as values.
 
@@ -131,7 +135,7 @@ def decode(reading: Reading) -> Domain:
     """
 
     def definition(text: str | None) -> Definition | None:
-        return None if text is None else xml.read_definition(text)
+        return None if text is None else _definition(text)
 
     live = definition(reading.live_xml)
     # libvirt answers with the configuration where the domain has stopped meanwhile.

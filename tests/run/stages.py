@@ -241,14 +241,25 @@ def unit(shop: Workshop, tally: Tally) -> None:
 # --- integration
 
 
-def _targets() -> list[str]:
-    """The names of the targets that are tests, not helpers of tests; of $VIRTMEM_TARGETS, where that is set."""
+# In the file `aliases` of a target.
+ON_EVERY_LAB = "# What it tests depends on the versions of libvirt and QEMU: it runs on every lab."
+
+
+def _targets(kind: labs.Kind) -> list[str]:
+    """The names of the targets that are tests, not helpers of tests; of $VIRTMEM_TARGETS, where that is set.
+
+    On the first lab all of them, on another one those that depend on the hypervisor.
+    """
     folder = COLLECTION / "tests" / "integration" / "targets"
-    names = {path.parent.name for path in folder.glob("*/aliases") if not path.parent.name.startswith("setup_")}
-    chosen = set(os.environ.get("VIRTMEM_TARGETS", "").split()) or names
-    if unknown := chosen - names:
+    marks = {
+        path.parent.name: path.read_text().splitlines()
+        for path in folder.glob("*/aliases")
+        if not path.parent.name.startswith("setup_")
+    }
+    chosen = set(os.environ.get("VIRTMEM_TARGETS", "").split()) or set(marks)
+    if unknown := chosen - set(marks):
         raise WorkshopError(f"There is no target {', '.join(sorted(unknown))}.")
-    return sorted(chosen)
+    return sorted(name for name in chosen if kind is labs.HERE or ON_EVERY_LAB in marks[name])
 
 
 def _target(name: str, ran: Ran) -> Count:
@@ -269,11 +280,16 @@ def _target_faults(output: str) -> str:
 
 def integration(kind: labs.Kind, shop: Workshop, tally: Tally) -> None:
     """Every integration target on a lab of one kind."""
+    if kind is labs.TRIXIE and os.geteuid() != 0:
+        tally.skipped.append(f"the targets on {kind.what}: only root can run that lab")
+        return
     venv = shop.controller()
     shop.folder_of_pythons()
-    targets = _targets()
-    if not targets:
+    targets = _targets(kind)
+    if not targets and not os.environ.get("VIRTMEM_TARGETS"):
         tally.fail("targets", "There is no integration target.")
+    if not targets:
+        return
     try:
         with labs.up(kind, "test") as lab:
             (COLLECTION / "tests" / "integration" / "integration_config.yml").write_text(lab.variables())
@@ -339,5 +355,11 @@ STAGES: tuple[Stage, ...] = (
     Stage("package", "text", "build, install, galaxy-importer", package),
     Stage("unit", "text", "the unit tests", unit),
     Stage("integration", "lab", f"the targets on {labs.HERE.what}", functools.partial(integration, labs.HERE)),
+    Stage(
+        "integration-trixie",
+        "lab",
+        f"the targets that depend on the hypervisor, on {labs.TRIXIE.what}",
+        functools.partial(integration, labs.TRIXIE),
+    ),
     Stage("molecule", "text", "roles, playbooks and examples, as their users run them", molecule),
 )

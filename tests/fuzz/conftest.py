@@ -17,7 +17,9 @@ import pytest
 from hypothesis import HealthCheck, configuration, seed, settings
 
 RUNS = int(os.environ.get("VIRTMEM_FUZZ_RUNS", "3000"))
+# In the environment, so that whoever imports this file once more has the same one.
 SEED = int(os.environ.get("VIRTMEM_FUZZ_SEED") or random.randrange(2**32))  # noqa: S311 - no secret
+os.environ["VIRTMEM_FUZZ_SEED"] = str(SEED)
 
 configuration.set_hypothesis_home_dir(tempfile.mkdtemp(prefix="hypothesis-"))
 settings.register_profile(

@@ -211,8 +211,11 @@ class Libvirt:
         for controller in root.findall("devices/controller"):
             if controller.get("type") == "pci" and controller.get("index") is None:
                 self._number_port(root, controller)
+        for slot in _slots(root):
+            self._slot_in_range(root, slot)
         for device in memories(root):
             self._validate(device, root)
+            self._boot_node(device)
             self._place(root, device, CONFIG)
         current = number(root, "currentMemory")
         self._recount(root, CONFIG)
@@ -251,8 +254,10 @@ class Libvirt:
         machine, config = self.machine(uuid), self.definition(uuid, CONFIG)
         if machine.live is not None:
             raise Refused(OPERATION_INVALID, "domain is already running")
-        if self.old and any(device.get("model") == "virtio-pmem" for device in memories(config)):
-            raise Refused(INTERNAL, "virtio-pmem memory device info is not handled yet")
+        for slot in _slots(config):
+            self._slot_in_range(config, slot)
+        for device in memories(config):
+            self._boot_node(device)
         root = copy.deepcopy(config)
         root.set("id", str(machine.boot + 1))
         for device in memories(root):
@@ -264,6 +269,8 @@ class Libvirt:
         self._recount(root, LIVE)
         if (number(root, "memory") or 0) > (number(root, "maxMemory") or 1 << 60):
             raise Refused(UNSUPPORTED, "memory device total size exceeds hotplug space")
+        if self.old and any(device.get("model") == "virtio-pmem" for device in memories(config)):
+            raise Refused(INTERNAL, "virtio-pmem memory device info is not handled yet")
         machine.live, machine.state, machine.error_paused = root, "running", False
         machine.boot += 1
         machine.nvdimm = any(device.get("model") == "nvdimm" for device in memories(root))
@@ -318,9 +325,9 @@ class Libvirt:
             raise Refused(UNSUPPORTED, "cannot use/hotplug a memory device when domain 'maxMemory' is not defined")
         if (number(root, "memory") or 0) + size > most:
             raise Refused(UNSUPPORTED, "Attaching memory device would exceed domain's maxMemory config size")
-        self._slot_for(root, device, scope)
         if alias_of(device) and any(alias_of(item) == alias_of(device) for item in root.iterfind("devices/*")):
             raise Refused(UNSUPPORTED, "non unique alias detected")
+        self._slot_for(root, device, scope)
         if scope == CONFIG:
             self._may_write()
         else:
@@ -338,6 +345,7 @@ class Libvirt:
     def _plug(self, machine: Machine, root: ET.Element, device: ET.Element) -> None:
         """What speaks against it in a running guest."""
         model = device.get("model")
+        self._boot_node(device)
         if model == "nvdimm" and not machine.nvdimm:
             raise Refused(INTERNAL, "nvdimm is not enabled: missing 'nvdimm' in '-M'")
         if model in DIMMS and root.find("features/acpi") is None:
@@ -392,7 +400,9 @@ class Libvirt:
         current = number(root, "currentMemory") or 0
         root.find("devices").remove(found)  # type: ignore[union-attr]
         self._recount(root, CONFIG)
-        set_number(root, "currentMemory", min(max(current - size_of(found), 0), number(root, "memory") or 0))
+        # Below zero is a very large number, which becomes the total.
+        total, left = number(root, "memory") or 0, current - size_of(found)
+        set_number(root, "currentMemory", total if left < 0 else min(left, total))
 
     def unplug(self, uuid: str, alias: str) -> None:
         """Asks a running guest for a device."""
@@ -467,20 +477,17 @@ class Libvirt:
             self._validate_file(device, size)
         if model == "virtio-mem":
             self._validate_virtio_mem(device, size)
-        self._validate_node(device, root)
+        node = device.findtext("target/node")
+        if node is not None and model == "virtio-pmem":
+            raise Refused(UNSUPPORTED, "virtio-pmem does not support NUMA nodes")
+        if node is not None and int(node) >= len(root.findall("cpu/numa/cell")):
+            raise Refused(XML_DETAIL, "can't add memory backend for guest node")
 
     @staticmethod
-    def _validate_node(device: ET.Element, root: ET.Element) -> None:
-        model = device.get("model")
-        node, cells = device.findtext("target/node"), root.findall("cpu/numa/cell")
-        if model == "virtio-pmem":
-            if node is not None:
-                raise Refused(UNSUPPORTED, "virtio-pmem does not support NUMA nodes")
-        elif node is None:
-            if model != "sgx-epc":
-                raise Refused(UNSUPPORTED, "target NUMA node needs to be specified for memory device")
-        elif int(node) >= len(cells):
-            raise Refused(XML_DETAIL, "can't add memory backend for guest node")
+    def _boot_node(device: ET.Element) -> None:
+        """Looked at when a domain is defined or a device plugged, but not when one is attached to a configuration."""
+        if device.get("model") not in ("virtio-pmem", "sgx-epc") and device.find("target/node") is None:
+            raise Refused(UNSUPPORTED, "target NUMA node needs to be specified for memory device")
 
     @staticmethod
     def _validate_file(device: ET.Element, size: int) -> None:
@@ -514,10 +521,19 @@ class Libvirt:
             raise Refused(UNSUPPORTED, "no free memory device slot available")
         address = device.find("address[@type='dimm']")
         slot = address.get("slot") if address is not None else None
-        if slot is not None and int(slot) >= int(limit.get("slots", "0")):
-            raise Refused(UNSUPPORTED, "memory device slot exceeds slots count")
         if slot is not None and int(slot) in _slots(root):
-            raise Refused(UNSUPPORTED, "memory device slot is already being used by another memory device")
+            # A configuration is looked through for the whole address.
+            code = OPERATION_INVALID if scope == CONFIG else UNSUPPORTED
+            raise Refused(code, "memory device slot is already being used by another memory device")
+        if slot is not None and scope == LIVE:
+            self._slot_in_range(root, int(slot))
+
+    @staticmethod
+    def _slot_in_range(root: ET.Element, slot: int) -> None:
+        """Not looked at when a device is attached to a configuration."""
+        limit = root.find("maxMemory")
+        if limit is not None and slot >= int(limit.get("slots", "0")):
+            raise Refused(UNSUPPORTED, "memory device slot exceeds slots count")
 
     def _place(self, root: ET.Element, device: ET.Element, scope: str) -> None:
         """The bus address that libvirt assigns."""

@@ -71,7 +71,15 @@ def _junit(path: Path, _ran: Ran) -> Count:
     return Count(total - failures - errors - skips, failures + errors, names)
 
 
-def _pytest(tally: Tally, name: str, venv: Path, env: t.Mapping[str, str], folder: str, *options: str) -> None:
+def _pytest(
+    tally: Tally,
+    name: str,
+    venv: Path,
+    env: t.Mapping[str, str],
+    folder: str,
+    *options: str,
+    limit: float = 900,
+) -> None:
     result = CACHE / "junit" / f"{tally.stage}-{re.sub(r'[^a-z0-9.]+', '-', name.lower())}.xml"
     result.unlink(missing_ok=True)
     command: Command = [
@@ -87,7 +95,12 @@ def _pytest(tally: Tally, name: str, venv: Path, env: t.Mapping[str, str], folde
         folder,
     ]
     tally.check(
-        name, command, cwd=COLLECTION, env={**env, "PYTHONPATH": str(TREE)}, count=functools.partial(_junit, result)
+        name,
+        command,
+        cwd=COLLECTION,
+        env={**env, "PYTHONPATH": str(TREE)},
+        count=functools.partial(_junit, result),
+        limit=limit,
     )
 
 
@@ -103,7 +116,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
     mypy: Command = ["mypy", "--config-file", COLLECTION / "pyproject.toml"]
     here = "ansible_collections/virtmem/libvirt"
     check("mypy, the plugins", [*mypy, f"{here}/plugins"], cwd=TREE)
-    tests: Command = [f"{here}/tests/docs", f"{here}/tests/unit"]
+    tests: Command = [f"{here}/tests/{folder}" for folder in ("docs", "fuzz", "model", "unit")]
     check("mypy, the tests", [*mypy, "--python-version", "3.10", *tests], cwd=TREE)
     for folder in ("tests/lab", "tests/run"):
         check(f"mypy, {folder}", [*mypy, "--python-version", "3.10", folder], env={**env, "MYPYPATH": folder})
@@ -238,6 +251,40 @@ def unit(shop: Workshop, tally: Tally) -> None:
     _pytest(tally, f"Python {show(OLDEST_PYTHON)}", venv, shop.environment(venv), "tests/unit")
 
 
+# --- generated
+
+
+def _knobs(*prefixes: str) -> dict[str, str]:
+    """The caller's own settings of generating tests: how much, and from which seed."""
+    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+
+
+def fuzz(shop: Workshop, tally: Tally) -> None:
+    """Generated options, XML, and sequences of tasks and faults on a model of libvirt."""
+    venv = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    env = {**shop.environment(venv), **_knobs("VIRTMEM_FUZZ_", "VIRTMEM_MODEL_")}
+    # As long as it takes, where someone has asked for the long run.
+    limit = 6 * 3600 if "VIRTMEM_FUZZ_RUNS" in env else 900
+    _pytest(tally, "generated options and XML", venv, env, "tests/fuzz", limit=limit)
+    _pytest(tally, "the promises on a model of libvirt", venv, env, "tests/model/test_promises.py", limit=limit)
+
+
+def model(shop: Workshop, tally: Tally) -> None:
+    """Whether the model of libvirt does what libvirt does, on each lab."""
+    venv = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    for kind in (labs.HERE, labs.TRIXIE):
+        if kind is labs.TRIXIE and os.geteuid() != 0:
+            tally.skipped.append(f"the model against {kind.what}: only root can run that lab")
+            continue
+        try:
+            with labs.up(kind, "model") as lab:
+                here = {"VIRTMEM_LAB": str(lab.command), "VIRTMEM_LAB_URI": lab.uri}
+                env = {**shop.environment(venv), **_knobs("VIRTMEM_MODEL_"), **here}
+                _pytest(tally, f"the model against {kind.what}", venv, env, "tests/model/test_model_on_lab.py")
+        except labs.LabError as error:
+            tally.fail("the lab", str(error))
+
+
 # --- integration
 
 
@@ -354,6 +401,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("sanity", "text", "ansible-test sanity", sanity),
     Stage("package", "text", "build, install, galaxy-importer", package),
     Stage("unit", "text", "the unit tests", unit),
+    Stage("fuzz", "text", "generated options, XML, tasks and faults", fuzz),
+    Stage("model", "lab", "the model of libvirt against the real ones", model),
     Stage("integration", "lab", f"the targets on {labs.HERE.what}", functools.partial(integration, labs.HERE)),
     Stage(
         "integration-trixie",

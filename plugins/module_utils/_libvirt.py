@@ -504,20 +504,19 @@ def connect(uri: str, read_only: bool = False) -> t.Iterator[Hypervisor]:
 
     Args:
         uri: libvirt's URI.
-        read_only: let libvirt refuse everything but reading; then there are no events either.
+        read_only: let libvirt refuse everything but reading.
 
     Raises:
         VirtmemError: `connection_failed`, `access_denied`.
     """
     # Otherwise every error is printed to stderr as well.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    if not read_only:
-        _EVENT_LOOP.start()
+    # For reading only too: without it, a connection that has fallen silent would never be given up.
+    _EVENT_LOOP.start()
     connection = _open(uri, read_only)
     hypervisor = Hypervisor(connection, uri)
     try:
-        if not read_only:
-            hypervisor.notice_close()
+        hypervisor.notice_close()
         yield hypervisor
     finally:
         hypervisor.close()

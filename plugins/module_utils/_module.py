@@ -164,21 +164,40 @@ def _require_libraries() -> None:
             )
 
 
+# Ctrl-C, the end of the connection to the controller, and what ends processes.
+_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+
+
 @contextlib.contextmanager
-def _interruptible(hypervisor: _libvirt.Hypervisor) -> t.Iterator[t.Callable[[], bool]]:
-    """Turns Ctrl-C, the end of the connection to the controller, and SIGTERM into a wish to end in good order."""
+def _ends_in_good_order() -> t.Iterator[None]:
+    """Makes an error of a signal that comes as long as nothing is changed, in the place of an end without an answer."""
+
+    def give_up(_number: int, _frame: t.Any) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # once is enough
+        raise VirtmemError(
+            "task_interrupted", "The task was interrupted before it changed anything.", {}, "Run the task again."
+        )
+
+    before = {number: signal.signal(number, give_up) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interruption(hypervisor: _libvirt.Hypervisor) -> t.Callable[[], bool]:
+    """From now on, a signal is a wish to end at the next good moment; whether there is one."""
     signals: list[int] = []
 
     def note(number: int, _frame: t.Any) -> None:
         signals.append(number)
         hypervisor.wake()
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)}
-    try:
-        yield lambda: bool(signals)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for number in _SIGNALS:
+        signal.signal(number, note)
+    return lambda: bool(signals)
 
 
 def _manage(uri: str, orders: t.Sequence[_converge.Order], patience: _converge.Patience, report: Report) -> None:
@@ -191,8 +210,8 @@ def _manage(uri: str, orders: t.Sequence[_converge.Order], patience: _converge.P
         report.jobs = _converge.prepare(hypervisor, orders, patience)
         if report.planned_only or any(job.error for job in report.jobs):
             return
-        with _interruptible(hypervisor) as interrupted:
-            _converge.carry_out(hypervisor, report.jobs, dataclasses.replace(patience, interrupted=interrupted))
+        patience = dataclasses.replace(patience, interrupted=_interruption(hypervisor))
+        _converge.carry_out(hypervisor, report.jobs, patience)
         for job in report.jobs:
             if job.error:
                 job.error.details.setdefault("steps_done", len(job.done))
@@ -234,17 +253,20 @@ def _answer(
     named: bool = False,
 ) -> None:
     """Does the work and ends the module with its result, or with the error and as much of the result as there is."""
-    try:
-        _require_libraries()
-        work()
-        error = _failed(report.jobs, named)
-    except VirtmemError as raised:
-        error = raised
-    for warning in report.warnings:
-        module.warn(warning)
-    if error is not None:
-        module.fail_json(**_failure(error), **result())
-    module.exit_json(**result())
+    with _ends_in_good_order():
+        try:
+            _require_libraries()
+            work()
+            error = _failed(report.jobs, named)
+        except VirtmemError as raised:
+            error = raised
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # the answer is known, and comes at once
+        for warning in report.warnings:
+            module.warn(warning)
+        if error is not None:
+            module.fail_json(**_failure(error), **result())
+        module.exit_json(**result())
 
 
 def memory_device() -> None:
@@ -299,6 +321,8 @@ def _inventory(
     for listed, answer in _survey.read_all(hypervisor, chosen, params["timeout"]):
         if answer is None:
             continue
+        if isinstance(answer, VirtmemError) and answer.error_code == "connection_lost":
+            raise answer
         try:
             if isinstance(answer, VirtmemError):
                 raise answer

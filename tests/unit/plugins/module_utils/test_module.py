@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 import typing as t
 
 import pytest
@@ -195,3 +198,21 @@ def test_a_library_that_is_missing_is_named_with_its_package(
     assert answer["details"]["package"] in ("python3-libvirt", "python3-lxml")
     assert answer["details"]["package"] in answer["hint"]
     assert set(answer) - BY_ANSIBLE == ALWAYS | ON_FAILURE
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_before_anything_is_changed_is_answered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    monkeypatch.setattr(_libvirt, "LIBVIRT_IMPORT_ERROR", None)
+    before = signal.getsignal(number)
+
+    def connect(_uri: str) -> t.NoReturn:
+        os.kill(os.getpid(), number)
+        time.sleep(5)  # the signal comes long before
+        raise AssertionError
+
+    monkeypatch.setattr(_libvirt, "connect", connect)
+    answer = run(capsys)
+    assert (answer["error_code"], answer["changed"]) == ("task_interrupted", False)
+    assert signal.getsignal(number) == before

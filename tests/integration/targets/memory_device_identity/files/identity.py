@@ -189,7 +189,13 @@ def reordered(domain: Domain) -> None:
 def adopted(domain: Domain) -> None:
     """A device gets a name: the configuration at once, the guest with its next boot."""
     domain.attach([virtio_mem(), virtio_mem("ua-other")], [virtio_mem("ua-other"), virtio_mem()])
-    declaration = {"model": "virtio-mem", "alias": "mine", "size": "64MiB", "block": "2MiB", "requested": "16MiB"}
+    declaration: dict[str, t.Any] = {
+        "model": "virtio-mem",
+        "alias": "mine",
+        "size": "64MiB",
+        "block": "2MiB",
+        "requested": "16MiB",
+    }
     domain.delivered({"config": (1, {"alias": "ua-mine"})}, **declaration)
     staged = call(uri=domain.checker.uri, domain=domain.name, wait=False, **declaration)
     need(staged["restart_required"] and "ua-mine" in staged["restart_reasons"][0], "it is not staged", staged)

@@ -129,7 +129,7 @@ def _split(text: str, alias: str) -> tuple[dict[str, t.Any] | None, str]:
     """The device with the alias, and the rest of the definition without the totals."""
     root = ET.fromstring(text)
     devices = root.find("devices")
-    found = None
+    found: dict[str, t.Any] | None = None
     for memory in root.findall("devices/memory"):
         name = memory.find("alias")
         if devices is not None and name is not None and name.get("name") == alias:

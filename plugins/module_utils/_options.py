@@ -69,6 +69,7 @@ WAIT_OPTIONS: dict[str, t.Any] = {
 # --- options to values
 
 _LARGEST_ID = 65535  # of a NUMA cell or a slot; libvirt's own limits are lower, and it knows them
+_PRINTABLE_BITS = 256  # Python refuses to print really enormous numbers
 _LONGEST = 365 * 24 * 3600  # seconds
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}", re.ASCII)
 
@@ -80,6 +81,8 @@ def _quantity(params: t.Mapping[str, t.Any], name: str, option: str = "") -> int
 
 
 def _invalid(option: str, value: object, why: str, hint: str) -> VirtmemError:
+    if isinstance(value, int) and value.bit_length() > _PRINTABLE_BITS:
+        value = f"{'-' if value < 0 else ''}2^{value.bit_length() - 1}..."
     return VirtmemError(
         "invalid_option", f"{option}: {size.shown(value)} {why}.", {"option": option, "value": value}, hint
     )

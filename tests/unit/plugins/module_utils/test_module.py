@@ -90,6 +90,16 @@ def test_a_bad_option_has_its_code(options: dict[str, t.Any], error_code: str, o
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("option", ["node", "slot", "wait_timeout"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_number_that_python_does_not_print_is_refused_as_well(option: str, sign: int) -> None:
+    params = {**DEFAULTS, option: sign * 10**5000}
+    with pytest.raises(VirtmemError) as caught:
+        (_options.patience_from if option.startswith("wait") else _options.wish_from)(params)
+    assert caught.value.error_code == "invalid_option"
+    assert len(json.dumps(caught.value.details)) < 100
+
+
 def test_the_options_become_a_wish() -> None:
     wish = _options.wish_from(
         {

@@ -189,6 +189,16 @@ def checked(module: str, options: dict[str, t.Any]) -> dict[str, t.Any] | None:
     return None if result.error_messages else dict(result.validated_parameters)
 
 
+def printable(params: dict[str, t.Any]) -> bool:
+    """Whether Ansible can repeat the options in its result, as it does in every one: no half characters, no numbers
+    that Python refuses to print."""
+    try:
+        json.dumps(params, ensure_ascii=False).encode()
+    except ValueError:
+        return False
+    return True
+
+
 def orders(module: str, params: dict[str, t.Any]) -> list[_converge.Order]:
     """The orders of a module's checked options, as `_module` makes them."""
     if module == "memory_device":
@@ -275,8 +285,9 @@ def test_the_whole_module_answers_in_json(
 ) -> None:
     testing = pytest.importorskip("ansible.module_utils.testing")
     module, options = task
-    if checked(module, options) is None or "\\ud" in json.dumps(options).replace("\\ud83d\\ude00", ""):
-        return  # Ansible repeats what it was given in every result, and can't print the half of a character
+    params = checked(module, options)
+    if params is None or not printable(params):
+        return
     any_domain[:] = [Hypervisor([told], versions, True)]
     capsys.readouterr()
     arguments = {**options, "_ansible_check_mode": True, "_ansible_diff": True}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How much is tried, and from which seed: $VIRTMEM_MODEL_RUNS sequences (150), $VIRTMEM_MODEL_SEED (a new one).
+"""How much is tried, and from which seed: $VIRTMEM_MODEL_RUNS sequences (400), $VIRTMEM_MODEL_SEED (a new one).
 
 The model is compared with the real libvirt for $VIRTMEM_MODEL_SECONDS (30).
 """
@@ -15,7 +15,7 @@ import typing as t
 
 from hypothesis import HealthCheck, configuration, settings
 
-RUNS = int(os.environ.get("VIRTMEM_MODEL_RUNS", "150"))
+RUNS = int(os.environ.get("VIRTMEM_MODEL_RUNS", "400"))
 # In the environment, so that whoever imports this file once more has the same one.
 SEED = int(os.environ.get("VIRTMEM_MODEL_SEED") or random.randrange(2**32))  # noqa: S311 - no secret
 os.environ["VIRTMEM_MODEL_SEED"] = str(SEED)

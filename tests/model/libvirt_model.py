@@ -320,6 +320,8 @@ class Libvirt:
         device = _normal(ET.fromstring(text))
         size = size_of(device)
         self._validate(device, root)
+        if not self.old:
+            self._boot_node(device)
         most = number(root, "maxMemory")
         if most is None:
             raise Refused(UNSUPPORTED, "cannot use/hotplug a memory device when domain 'maxMemory' is not defined")
@@ -354,7 +356,7 @@ class Libvirt:
             raise Refused(INTERNAL, "No more available PCI slots")
         size = -(-size_of(device) // MIB) * MIB
         set_number(t.cast(ET.Element, device.find("target")), "size", size)
-        if size % max(number(device, "target/block") or 0, 2 * MIB):
+        if model != "nvdimm" and size % max(number(device, "target/block") or 0, 2 * MIB):
             raise Refused(INTERNAL, "backend memory size must be multiple of 0x200000")
 
     def update(self, uuid: str, scope: str, text: str) -> None:
@@ -364,13 +366,12 @@ class Libvirt:
         new = _normal(given)
         self._validate(new, root)
         where = _address(given)
+        active = machine.config if machine.live is None else machine.live
+        if not self.old and active is not None and new.get("model") in DIMMS and _slots_of([new]) & _slots(active):
+            # It is in its own way, or in the way of what the running guest has there (11.3).
+            raise Refused(UNSUPPORTED, "memory device slot is already being used by another memory device")
         if scope == CONFIG:
-            found = next((item for item in memories(root) if where is not None and _address(item) == where), None)
-            if found is None or (alias_of(new) and alias_of(new) != alias_of(found)):
-                raise Refused(INVALID_ARG, "memory not found")
-            self._may_write()
-            devices = t.cast(ET.Element, root.find("devices"))
-            devices[list(devices).index(found)] = new
+            self._update_config(root, new, where)
             return
         found = next((item for item in memories(root) if where is not None and _address(item) == where), None)
         if found is None or (live_alias and live_alias != alias_of(found)):
@@ -387,6 +388,14 @@ class Libvirt:
             raise Refused(INTERNAL, "Device '/machine/peripheral/(null)' not found")
         set_number(t.cast(ET.Element, found.find("target")), "requested", number(new, "target/requested") or 0)
         self._ask(machine, found)
+
+    def _update_config(self, root: ET.Element, new: ET.Element, where: dict[str, str] | None) -> None:
+        found = next((item for item in memories(root) if where is not None and _address(item) == where), None)
+        if found is None or (alias_of(new) and alias_of(new) != alias_of(found)):
+            raise Refused(INVALID_ARG, "memory not found")
+        self._may_write()
+        devices = t.cast(ET.Element, root.find("devices"))
+        devices[list(devices).index(found)] = new
 
     def detach(self, uuid: str, scope: str, text: str) -> None:
         """Detaches a device from a configuration."""
@@ -485,7 +494,7 @@ class Libvirt:
 
     @staticmethod
     def _boot_node(device: ET.Element) -> None:
-        """Looked at when a domain is defined or a device plugged, but not when one is attached to a configuration."""
+        """Not looked at by old ones when a device is attached to a configuration."""
         if device.get("model") not in ("virtio-pmem", "sgx-epc") and device.find("target/node") is None:
             raise Refused(UNSUPPORTED, "target NUMA node needs to be specified for memory device")
 
@@ -517,20 +526,24 @@ class Libvirt:
         if model not in DIMMS and not self.old:
             return
         counted = [item for item in memories(root) if every or item.get("model") in DIMMS]
-        if len(counted) >= int(limit.get("slots", "0")):
+        slots = int(limit.get("slots", "0"))
+        if len(counted) == slots or (len(counted) > slots and self.old):
             raise Refused(UNSUPPORTED, "no free memory device slot available")
+        if len([item for item in memories(root) if item.get("model") in DIMMS]) >= slots:
+            # More devices than slots are not noticed above (11.3).
+            raise Refused(INTERNAL, "failed to find an empty memory slot")
         address = device.find("address[@type='dimm']")
         slot = address.get("slot") if address is not None else None
         if slot is not None and int(slot) in _slots(root):
             # A configuration is looked through for the whole address.
-            code = OPERATION_INVALID if scope == CONFIG else UNSUPPORTED
+            code = OPERATION_INVALID if scope == CONFIG and self.old else UNSUPPORTED
             raise Refused(code, "memory device slot is already being used by another memory device")
-        if slot is not None and scope == LIVE:
+        if slot is not None and (scope == LIVE or not self.old):
             self._slot_in_range(root, int(slot))
 
     @staticmethod
     def _slot_in_range(root: ET.Element, slot: int) -> None:
-        """Not looked at when a device is attached to a configuration."""
+        """Not looked at by old ones when a device is attached to a configuration."""
         limit = root.find("maxMemory")
         if limit is not None and slot >= int(limit.get("slots", "0")):
             raise Refused(UNSUPPORTED, "memory device slot exceeds slots count")
@@ -606,7 +619,11 @@ class Libvirt:
 
 
 def _slots(root: ET.Element) -> set[int]:
-    addresses = [device.find("address[@type='dimm']") for device in memories(root)]
+    return _slots_of(memories(root))
+
+
+def _slots_of(devices: t.Iterable[ET.Element]) -> set[int]:
+    addresses = [device.find("address[@type='dimm']") for device in devices]
     return {int(item.get("slot", "-1")) for item in addresses if item is not None and item.get("slot")}
 
 

@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fuzz lint sanity package unit fuzz model integration molecule demo bench build docs changelog lab-up lab-down lab-guest clean
+.PHONY: help setup test test-fuzz test-faults lint sanity package unit fuzz model integration faults molecule demo bench build docs changelog lab-up lab-down lab-guest clean
 
 PYTHON := /usr/bin/python3
 LAB := $(PYTHON) tests/lab/lab.py
@@ -29,11 +29,14 @@ setup: ## install the Debian packages that the checks and the lab need
 test: setup ## run all checks, or STAGES="lint unit" only
 	@$(PYTHON) tests/run/run.py $(STAGES)
 
-lint sanity package unit fuzz model integration molecule: setup ## run one stage of the checks; integration takes TARGETS=
+lint sanity package unit fuzz model integration faults molecule: setup ## run one stage of the checks; integration takes TARGETS=
 	@$(PYTHON) tests/run/run.py $@
 
 test-fuzz: setup ## the stage fuzz, long: 100,000 generated option sets, 3000 sequences of tasks and faults
 	@VIRTMEM_FUZZ_RUNS=100000 VIRTMEM_MODEL_RUNS=3000 $(PYTHON) tests/run/run.py fuzz
+
+test-faults: setup ## the stage faults, whole: the slow faults too
+	@VIRTMEM_FAULTS=all $(PYTHON) tests/run/run.py faults
 
 demo: setup ## show the collection at work on a real guest
 	@$(PYTHON) tests/run/demo.py

@@ -118,8 +118,12 @@ def lint(shop: Workshop, tally: Tally) -> None:
     check("mypy, the plugins", [*mypy, f"{here}/plugins"], cwd=TREE)
     tests: Command = [f"{here}/tests/{folder}" for folder in ("docs", "fuzz", "model", "unit")]
     check("mypy, the tests", [*mypy, "--python-version", "3.10", *tests], cwd=TREE)
-    for folder in ("tests/lab", "tests/run"):
-        check(f"mypy, {folder}", [*mypy, "--python-version", "3.10", folder], env={**env, "MYPYPATH": folder})
+    for folder, path in (
+        ("tests/lab", "tests/lab"),
+        ("tests/run", "tests/run"),
+        ("tests/faults", "tests/faults:tests/lab"),
+    ):
+        check(f"mypy, {folder}", [*mypy, "--python-version", "3.10", folder], env={**env, "MYPYPATH": path})
     check("yamllint", ["yamllint", "--strict", "."])
     lint_ansible: Command = ["ansible-lint", "--nocolor", "-qf", "pep8"]
     check("ansible-lint, every rule", [*lint_ansible, "--strict", "--exclude", "tests"])
@@ -285,6 +289,19 @@ def model(shop: Workshop, tally: Tally) -> None:
             tally.fail("the lab", str(error))
 
 
+# --- faults
+
+
+def faults(shop: Workshop, tally: Tally) -> None:
+    """What can go wrong around a task, for real, on a lab of the tests' own; with $VIRTMEM_FAULTS=all, all of it."""
+    venv = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    env = {**shop.environment(venv), "VIRTMEM_LAB_PY": str(labs.LAB)}
+    if os.environ.get("VIRTMEM_FAULTS") == "all":
+        _pytest(tally, "all faults", venv, env, "tests/faults", limit=3600)
+    else:
+        _pytest(tally, "some faults of each line", venv, env, "tests/faults", "-m", "quick")
+
+
 # --- integration
 
 
@@ -410,5 +427,6 @@ STAGES: tuple[Stage, ...] = (
         f"the targets that depend on the hypervisor, on {labs.TRIXIE.what}",
         functools.partial(integration, labs.TRIXIE),
     ),
+    Stage("faults", "lab", "daemons, guests, connections and disks that fail, a part of every kind", faults),
     Stage("molecule", "text", "roles, playbooks and examples, as their users run them", molecule),
 )

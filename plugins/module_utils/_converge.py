@@ -477,12 +477,13 @@ def carry_out(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience,
 
 
 def _conclude(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) -> None:
-    if job.done and job.error is None and not job.known.cut:
+    # A resumed wait takes no step, and still sees the guest move; someone else may move it back.
+    acted = bool(job.done) or job.observed is not job.known.domain
+    if acted and job.error is None and not job.known.cut:
         _verify(hypervisor, job, patience, clock)
         if job.error is None:
             return  # it was read just now
-    # A resumed wait takes no step, and still sees the guest move.
-    if job.done or job.error is not None or job.observed is not job.known.domain:
+    if acted or job.error is not None:
         _refresh(hypervisor, job)
 
 

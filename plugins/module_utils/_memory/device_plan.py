@@ -21,6 +21,9 @@ from .progress import Goal
 from .size import align_down, align_up, show
 from .step import ATTACH, DETACH, GROW, REDEFINE, REMOVE, SHRINK, UPDATE, Circumstances, DevicePlan, Step, readable
 
+# Elements that are there or not: one that is not there is off. Other switches may be on by the domain's own settings.
+_FLAGS = ("pmem", "readonly")
+
 # What keeps a live guest from a device that its configuration can have: reasons to wait for a restart.
 _STAGEABLE = ("insufficient_headroom", "needs_restart", "no_acpi", "no_free_slot", "no_max_memory", "no_numa_node")
 
@@ -61,7 +64,7 @@ def _differences(device: Device, wish: Wish, scope: str, arch: str) -> dict[str,
         has = getattr(device, name)
         # A running guest's device has been aligned, and a flag that is not there is off.
         same = has == value or (scope == LIVE and name == "size" and has == align_up(value, support.size_unit(arch)))
-        if name not in MUTABLE and not same and not (value is False and has is None):
+        if name not in MUTABLE and not same and not (name in _FLAGS and value is False and has is None):
             changes[name] = value
     return changes
 

@@ -320,6 +320,25 @@ def test_a_wait_that_is_resumed_changes_nothing() -> None:
     assert not jobs[0].done
 
 
+def test_what_someone_undoes_after_a_wait_without_a_step_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = hypervisor(Guest("a", {99: 2 * GIB}, requested=2 * GIB))
+    jobs = start(host)
+    assert jobs[0].plan.steps == ()
+    usual, reads = host.read, []
+
+    def read(uuid: str, scopes: t.Sequence[str] = SCOPES) -> _libvirt.Reading:
+        reads.append(uuid)
+        # After the look that finds everything as it should be.
+        host.guests["a"].requested = GIB if len(reads) > 1 else 2 * GIB
+        return usual(uuid, scopes)
+
+    monkeypatch.setattr(host, "read", read)
+    carry_out(host, jobs)
+    assert len(reads) > 1
+    assert jobs[0].error is not None
+    assert jobs[0].error.error_code == "changed_meanwhile"
+
+
 def test_what_libvirt_refused_is_not_done() -> None:
     host = hypervisor(Guest("a", refuses=LIVE), Guest("b", {103: 2 * GIB}), events={103: "b"})
     jobs = start(host)

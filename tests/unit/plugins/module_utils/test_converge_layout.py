@@ -477,7 +477,8 @@ def test_an_alias_that_someone_took_meanwhile_is_not_given_twice(scope: str) -> 
     (job,) = run(host, {"a": declared(Wish(alias="ua-vm0", model="virtio-mem", size=2 * GIB, requested=GIB))})
     aliases = [name_of(item) for item in host.guests["a"].sides[scope].findall("devices/memory")]
     assert aliases == ["ua-vm0"]
-    assert codes([job]) == (["alias_conflict"] if scope == CONFIG else [None])
+    expected: list[str | None] = ["alias_conflict"] if scope == CONFIG else [None]
+    assert codes([job]) == expected
 
 
 def test_a_domain_is_read_no_more_often_than_needed() -> None:

@@ -118,7 +118,7 @@ class Checker:
 
 def _at(element: ET.Element, place: str) -> str | None:
     """The text at a place such as target/label/size or target@dynamicMemslots; yes for an empty element."""
-    path, _, attribute = place.partition("@")
+    path, _at_sign, attribute = place.partition("@")
     found = element.find(path) if path else element
     if found is None:
         return None

@@ -238,3 +238,14 @@ def test_scope_live_does_not_care_for_nameless_devices_of_the_configuration() ->
         helpers.definition(helpers.virtio_mem(alias=None, node=1), cells=(0, 1)),
     )
     assert planning.planned(domain, Wish(alias="ua-a", requested=2 * GIB, scope="live")).steps
+
+
+def test_a_switch_that_the_domain_may_have_on_is_not_off_by_being_absent() -> None:
+    """Without discard='no', <memoryBacking><discard/> counts; an nvdimm without <readonly/> is writable."""
+    dimm = helpers.dimm(alias="ua-d0")
+    domain = helpers.domain(config=helpers.definition(dimm))
+    (step,) = planning.planned(domain, Wish(alias="ua-d0", discard=False)).steps
+    assert 'discard="no"' in step.xml
+    nvdimm = helpers.dimm(model="nvdimm", path="/a", alias="ua-n0")
+    domain = helpers.domain(config=helpers.definition(nvdimm))
+    assert planning.planned(domain, Wish(alias="ua-n0", readonly=False)).steps == ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 import typing as t
 
@@ -160,3 +161,46 @@ def test_panic_that_restarts_the_guest(lab: Lab, run: Runner) -> None:
             until(lambda: lab.state(name) == "running", "the restart")
         run(domain=name, alias=ALIAS, requested="128MiB", wait_timeout=90).end().is_green(changed=False)
         assert lab.requested(name) == lab.requested(name, "config") == 128 * MIB
+
+
+@pytest.fixture
+def elsewhere(lab: Lab) -> t.Iterator[Lab]:
+    """A second hypervisor."""
+    other = Lab(lab.folder.with_name(f"{lab.folder.name}-b"))
+    other("up")
+    yield other
+    other("down")
+
+
+def migrate(lab: Lab, other: Lab, name: str, *options: str) -> None:
+    """Moves a running guest, whose console must be where the other hypervisor can write it."""
+    places: list[str] = []
+    for option, dump in (("--xml", "--migratable"), ("--persistent-xml", "--inactive")):
+        xml = lab.virsh("dumpxml", dump, name).replace(f"{lab.place}/console", f"{other.place}/console")
+        place = other.place / f"{name}{option}.xml"
+        place.write_text(xml)
+        places += [option, str(place)]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    there = ["--migrateuri", f"tcp://127.0.0.1:{port}", "--listen-address", "127.0.0.1"]
+    lab.virsh("migrate", "--live", "--persistent", name, other.uri, *there, *places, *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error_code"),
+    [
+        pytest.param((), "domain_stopped", id="migrated away", marks=pytest.mark.quick),
+        pytest.param(("--undefinesource",), "domain_vanished", id="migrated away for good"),
+    ],
+)
+def test_migrated_away(
+    lab: Lab, run: Runner, idle: str, elsewhere: Lab, options: tuple[str, ...], error_code: str
+) -> None:
+    task = waiting(lab, run, idle)
+    migrate(lab, elsewhere, idle, *options)
+    soon(task).failed_with(error_code, "domain_stopped").tells_truth(lab)
+    # What was asked of the guest has gone with it.
+    there = run(uri=elsewhere.uri, domain=idle, alias=ALIAS, requested="128MiB", wait=False).end()
+    there.is_green(changed=False).tells_truth(elsewhere)
+    assert elsewhere.requested(idle) == elsewhere.requested(idle, "config") == 128 * MIB

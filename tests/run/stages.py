@@ -31,7 +31,6 @@ IN_TARBALL = {
     "REUSE.toml",
     "changelogs",
     "docs",
-    "examples",
     "extensions",
     "meta",
     "playbooks",

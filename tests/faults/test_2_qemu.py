@@ -68,9 +68,9 @@ def test_a_transient_guest_that_ends(lab: Lab, run: Runner) -> None:
 @pytest.mark.quick
 def test_undefined(lab: Lab, run: Runner, idle: str) -> None:
     """The guest goes on as a transient one, and is all that there is to change."""
-    task = waiting(lab, run, idle, timeout=5)
+    task = waiting(lab, run, idle, timeout=3)
     lab.virsh("undefine", idle)
-    answer = task.end().failed_with("not_converged").within(5).tells_truth(lab)
+    answer = task.end().failed_with("not_converged").within(3).tells_truth(lab)
     assert answer.output["domain"]["persistent"] is False
     assert answer.device["config"] is None
     run(domain=idle, alias=ALIAS, requested="128MiB", wait=False).end().is_green(changed=False).tells_truth(lab)

@@ -25,14 +25,15 @@ def untouched(answer: Answer, lab: Lab, name: str) -> None:
         assert lab.requested(name, scope) == 0
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     ("options", "device", "error_code", "details"),
     [
-        (("--slots", "1"), DIMM, "no_free_slot", ()),
+        pytest.param(("--slots", "1"), DIMM, "no_free_slot", (), marks=pytest.mark.quick),
         (("--max-memory", "1600MiB"), DIMM, "insufficient_headroom", ("needed", "headroom")),
         (("--no-max-memory",), DIMM, "no_max_memory", ()),
-        ((), {**DIMM, "source": {"pagesize": "1GiB"}, "size": "1GiB"}, "no_host_pages", ()),
+        pytest.param(
+            (), {**DIMM, "source": {"pagesize": "1GiB"}, "size": "1GiB"}, "no_host_pages", (), marks=pytest.mark.quick
+        ),
         ((), {**DIMM, "source": {"nodemask": "7"}}, "no_host_node", ()),
         ((), {**DIMM, "node": 5}, "no_numa_node", ()),
     ],
@@ -110,8 +111,7 @@ def test_host_memory_at_each_step_of_a_set(lab: Lab, run: Runner, idle: str, roo
         assert set(lab.devices(idle, scope)) == {ALIAS, *sizes}
 
 
-@pytest.mark.quick
-@pytest.mark.parametrize("what", ["missing", "too small", "not readable"])
+@pytest.mark.parametrize("what", [pytest.param("missing", marks=pytest.mark.quick), "too small", "not readable"])
 def test_the_path_of_an_nvdimm(lab: Lab, run: Runner, what: str) -> None:
     place = lab.place / "memory" / f"{what.replace(' ', '-')}.img"
     with lab.guest(

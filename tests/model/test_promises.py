@@ -425,7 +425,9 @@ class Promises(RuleBasedStateMachine):
         assert job is not None
         if job.error is not None:
             # What it is refused for must have been so all along, or be what someone else did.
-            assert job.plan is None or not job.done, (job.error.msg, job.done)
+            assert job.plan is None or not job.done, (
+                f"{job.error.msg} {job.error.details} done: {[(s.op, s.scope, s.xml) for s in job.done]}"
+            )
             assert job.plan is None, job.error.msg
             return
         assert tuple(job.done) == self.foreseen

@@ -44,6 +44,9 @@ def _rank(domain: Domain, wish: Wish) -> int:
     if wish.state == ABSENT:
         return REMOVE
     found = identity.select_all(domain, wish)
+    sides = [found[scope] for scope in domain.scopes()]
+    if any(device is None or (wish.size or 0) > device.size for device in sides):
+        return GROW  # whatever is requested of it elsewhere, it needs room itself
     now = [device.requested for device in found.values() if device is not None and device.requested is not None]
     return SHRINK if wish.requested is not None and now and wish.requested < max(now) else GROW
 

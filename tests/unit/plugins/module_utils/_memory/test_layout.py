@@ -289,6 +289,20 @@ def test_a_device_takes_the_room_of_one_that_goes() -> None:
     assert refused(domain, Declaration(wishes[:1])).error_code == "insufficient_headroom"
 
 
+def test_a_device_that_shrinks_in_one_scope_and_is_missing_in_the_other_takes_that_room_too() -> None:
+    goes = helpers.virtio_mem(alias="ua-goes", size=8 * GIB, requested=0, current=0)
+    stays = helpers.virtio_mem(alias="ua-stays", size=4 * GIB, requested=GIB)
+    live = helpers.definition(goes, max_memory=9 * GIB)
+    config = helpers.definition(replace(goes, current=None), stays, max_memory=32 * GIB)
+    domain = helpers.domain(live, config)
+    wish = Wish(alias="ua-stays", model="virtio-mem", size=4 * GIB, requested=0, block=2 * MIB)
+    declaration = Declaration((wish,), exclusive=True)
+    plan = planning.declared(domain, declaration, helpers.TRIXIE)
+    assert not plan.restart_reasons
+    assert (plan.steps[0].op, plan.steps[0].scope) == (DETACH, LIVE)
+    assert planning.declared(planning.applied(domain, plan), declaration, helpers.TRIXIE).steps == ()
+
+
 def test_devices_that_only_fit_alone_are_refused_together() -> None:
     domain = helpers.domain(config=helpers.definition(max_memory=6 * GIB))
     each = [Wish(alias=f"ua-{name}", model="dimm", size=3 * GIB) for name in "ab"]

@@ -228,7 +228,7 @@ def _take(hypervisor: Hypervisor, job: Job, step: Step, clock: Clock) -> None:
     try:
         _do(hypervisor, job.uuid, step)
     except VirtmemError as error:
-        if error.error_code == "connection_lost":
+        if error.error_code == "connection_lost" or error.details.pop("never_answered", False):
             # The call was on its way: the daemon may have carried it out, and its answer was lost.
             error.details["unknown_scope"] = step.scope
         raise

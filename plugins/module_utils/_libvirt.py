@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import queue
 import re
 import threading
@@ -38,8 +39,10 @@ _STATES = ("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "cr
 
 # How often the connection is probed and how many answers may be missing before it counts as broken: 30 s.
 _KEEPALIVE_INTERVAL, _KEEPALIVE_COUNT = 5, 5
-# How long opening a connection may take, in seconds.
+# How long opening a connection, and a single change, may take, in seconds. libvirt itself gives up after 30 s where
+# another job holds the domain, but waits for ever for a QEMU that has stopped answering.
 _OPEN_TIMEOUT = 60.0
+_CALL_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,10 @@ def _connect_error(error: t.Any, uri: str) -> VirtmemError:
 class Hypervisor:
     """An open connection, and the domains that were read through it."""
 
-    def __init__(self, connection: t.Any, uri: str) -> None:
+    def __init__(self, connection: t.Any, uri: str, limit: float = 60.0) -> None:
         self._connection = connection
         self._uri = uri
+        self._limit = limit  # of a single change, in seconds
         self._domains: dict[str, t.Any] = {}
         self._persistent: dict[str, bool] = {}
         self._callbacks: list[int] = []
@@ -172,6 +176,20 @@ class Hypervisor:
                     "Check that the daemon runs, and run the task again: it goes on where this one ended.",
                 ) from error
             raise _error(error, doing, details) from error
+
+    def _change(self, doing: str, details: t.Mapping[str, t.Any], call: t.Callable[[], t.Any]) -> None:
+        """A call that changes something, given up when it takes too long."""
+        try:
+            with self._translated(doing, details):
+                _in_time(call, self._limit)
+        except TimeoutError:
+            raise VirtmemError(
+                "domain_busy",
+                f"libvirt could not {doing} within {self._limit:g} s, and has not said why.",
+                {"timeout": self._limit, "never_answered": True, **details},
+                "QEMU does not answer libvirt any more, or the host is out of memory. Look at the domain "
+                "(virsh domcontrol, virsh qemu-monitor-command), and run the task again.",
+            ) from None
 
     def broken(self) -> bool:
         """Whether the connection is of no more use."""
@@ -325,8 +343,8 @@ class Hypervisor:
         Raises:
             VirtmemError: as `read`, and `access_denied`.
         """
-        with self._translated(f"attach the device ({scope})", {"op": "attach", "scope": scope}):
-            self._domains[uuid].attachDeviceFlags(xml, _flag(scope))
+        call = functools.partial(self._domains[uuid].attachDeviceFlags, xml, _flag(scope))
+        self._change(f"attach the device ({scope})", {"op": "attach", "scope": scope}, call)
 
     def update(self, uuid: str, scope: str, xml: str) -> None:
         """Updates a device in one scope, from the element that was read in that scope.
@@ -334,8 +352,8 @@ class Hypervisor:
         Raises:
             VirtmemError: as `attach`.
         """
-        with self._translated(f"update the device ({scope})", {"op": "update", "scope": scope}):
-            self._domains[uuid].updateDeviceFlags(xml, _flag(scope))
+        call = functools.partial(self._domains[uuid].updateDeviceFlags, xml, _flag(scope))
+        self._change(f"update the device ({scope})", {"op": "update", "scope": scope}, call)
 
     def detach(self, uuid: str, scope: str, xml: str) -> None:
         """Detaches a device in one scope, by the element that was read in that scope.
@@ -343,8 +361,8 @@ class Hypervisor:
         Raises:
             VirtmemError: as `attach`.
         """
-        with self._translated(f"detach the device ({scope})", {"op": "detach", "scope": scope}):
-            self._domains[uuid].detachDeviceFlags(xml, _flag(scope))
+        call = functools.partial(self._domains[uuid].detachDeviceFlags, xml, _flag(scope))
+        self._change(f"detach the device ({scope})", {"op": "detach", "scope": scope}, call)
 
     def unplug(self, uuid: str, alias: str) -> None:
         """Asks the running guest to give a device back, and returns at once.
@@ -355,8 +373,8 @@ class Hypervisor:
         Raises:
             VirtmemError: as `attach`.
         """
-        with self._translated("ask for the device", {"op": "detach", "scope": LIVE}):
-            self._domains[uuid].detachDeviceAlias(alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        call = functools.partial(self._domains[uuid].detachDeviceAlias, alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        self._change("ask for the device", {"op": "detach", "scope": LIVE}, call)
 
     def config_with_secrets(self, uuid: str) -> str:
         """The persistent definition as it must be defined again: without SECURE, passwords would be lost.
@@ -374,8 +392,8 @@ class Hypervisor:
         Raises:
             VirtmemError: as `attach`.
         """
-        with self._translated("redefine the domain", {"op": "redefine", "scope": CONFIG}):
-            self._connection.defineXMLFlags(xml, 0)
+        call = functools.partial(self._connection.defineXMLFlags, xml, 0)
+        self._change("redefine the domain", {"op": "redefine", "scope": CONFIG}, call)
 
     # --- events
 
@@ -472,20 +490,35 @@ def _paused_by_errors() -> tuple[int, ...]:
     )
 
 
-def _open(uri: str, read_only: bool) -> t.Any:
-    """Opens a connection, in a thread: a daemon that accepts and then says nothing would keep us for ever."""
-    answer: queue.SimpleQueue[t.Any] = queue.SimpleQueue()
+def _in_time(call: t.Callable[[], t.Any], limit: float) -> t.Any:
+    """The call's result, from a thread of its own: some calls never return, and Python hears no signal in them.
+
+    Raises:
+        TimeoutError: it took longer than `limit` seconds; the thread is left behind with it.
+    """
+    answer: queue.SimpleQueue[tuple[t.Any, t.Any]] = queue.SimpleQueue()
 
     def work() -> None:
         try:
-            answer.put(libvirt.openReadOnly(uri) if read_only else libvirt.open(uri))
+            answer.put((call(), None))
         except libvirt.libvirtError as error:
-            answer.put(error)
+            answer.put((None, error))
 
-    threading.Thread(target=work, name="libvirt-open", daemon=True).start()
+    threading.Thread(target=work, name="libvirt-call", daemon=True).start()
     try:
-        connection = answer.get(timeout=_OPEN_TIMEOUT)
+        result, error = answer.get(timeout=limit)
     except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return result
+
+
+def _open(uri: str, read_only: bool) -> t.Any:
+    """Opens a connection; a daemon may accept it and then say nothing."""
+    try:
+        return _in_time(lambda: libvirt.openReadOnly(uri) if read_only else libvirt.open(uri), _OPEN_TIMEOUT)
+    except TimeoutError:
         raise VirtmemError(
             "connection_failed",
             f"{uri} did not answer within {_OPEN_TIMEOUT:g} s.",
@@ -493,18 +526,18 @@ def _open(uri: str, read_only: bool) -> t.Any:
             "Check whether the daemon hangs, or whether the connection waits for a password or for a host key to be "
             "confirmed.",
         ) from None
-    if isinstance(connection, libvirt.libvirtError):
-        raise _connect_error(connection, uri) from connection
-    return connection
+    except libvirt.libvirtError as error:
+        raise _connect_error(error, uri) from error
 
 
 @contextlib.contextmanager
-def connect(uri: str, read_only: bool = False) -> t.Iterator[Hypervisor]:
+def connect(uri: str, read_only: bool = False, patience: float = 0.0) -> t.Iterator[Hypervisor]:
     """An open connection to a hypervisor, closed at the end.
 
     Args:
         uri: libvirt's URI.
         read_only: let libvirt refuse everything but reading.
+        patience: how long a single change may take, in seconds, where that is more than a minute.
 
     Raises:
         VirtmemError: `connection_failed`, `access_denied`.
@@ -514,7 +547,7 @@ def connect(uri: str, read_only: bool = False) -> t.Iterator[Hypervisor]:
     # For reading only too: without it, a connection that has fallen silent would never be given up.
     _EVENT_LOOP.start()
     connection = _open(uri, read_only)
-    hypervisor = Hypervisor(connection, uri)
+    hypervisor = Hypervisor(connection, uri, max(patience, _CALL_TIMEOUT))
     try:
         hypervisor.notice_close()
         yield hypervisor

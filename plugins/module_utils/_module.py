@@ -206,7 +206,7 @@ def _manage(uri: str, orders: t.Sequence[_converge.Order], patience: _converge.P
     Where anything speaks against the plan of any domain, nothing is changed in any.
     """
     report.tolerance = patience.tolerance
-    with _libvirt.connect(uri) as hypervisor:
+    with _libvirt.connect(uri, patience=patience.timeout) as hypervisor:
         report.jobs = _converge.prepare(hypervisor, orders, patience)
         if report.planned_only or any(job.error for job in report.jobs):
             return

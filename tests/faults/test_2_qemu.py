@@ -204,3 +204,17 @@ def test_migrated_away(
     there = run(uri=elsewhere.uri, domain=idle, alias=ALIAS, requested="128MiB", wait=False).end()
     there.is_green(changed=False).tells_truth(elsewhere)
     assert elsewhere.requested(idle) == elsewhere.requested(idle, "config") == 128 * MIB
+
+
+def test_a_qemu_that_answers_no_more(lab: Lab, run: Runner, idle: str) -> None:
+    """libvirt itself waits for ever; the daemon still answers everything else."""
+    began = time.monotonic()
+    with lab.stopped(lab.qemu(idle)):
+        answer = run(domain=idle, alias=ALIAS, requested="128MiB", wait_timeout=5).end(120)
+    assert time.monotonic() - began < 110
+    answer.failed_with("domain_busy")
+    assert answer.output["details"]["unknown_scope"] == "live"
+    assert lab.requested(idle, "config") != 128 * MIB
+    # The first change may come through yet, now that QEMU answers again; either way this one ends as declared.
+    run(domain=idle, alias=ALIAS, requested="128MiB", wait=False).end().is_green().tells_truth(lab)
+    assert lab.requested(idle) == lab.requested(idle, "config") == 128 * MIB

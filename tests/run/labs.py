@@ -60,7 +60,13 @@ class Lab:
     def variables(self) -> str:
         """The variables of tests that run on the lab, as YAML (of which JSON is a part)."""
         return json.dumps(
-            {"lab": str(self.command), "lab_uri": self.uri, "ansible_python_interpreter": str(NODE_PYTHON)}
+            {
+                "lab": str(self.command),
+                "lab_uri": self.uri,
+                "ansible_python_interpreter": str(NODE_PYTHON),
+                # The tests' HOME is not that of their user, and the wrapper and the status of a job disagree on ~ then.
+                "ansible_async_dir": str(CACHE / "async"),
+            }
         )
 
 

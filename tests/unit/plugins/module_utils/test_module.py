@@ -217,7 +217,7 @@ def test_a_signal_before_anything_is_changed_is_answered(
     monkeypatch.setattr(_libvirt, "LIBVIRT_IMPORT_ERROR", None)
     before = signal.getsignal(number)
 
-    def connect(_uri: str) -> t.NoReturn:
+    def connect(_uri: str, **_more: t.Any) -> t.NoReturn:
         os.kill(os.getpid(), number)
         time.sleep(5)  # the signal comes long before
         raise AssertionError

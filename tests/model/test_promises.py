@@ -212,6 +212,7 @@ class Promises(RuleBasedStateMachine):
     def guest_changes(self, guest: str) -> None:
         """Another guest, or the same with another kernel."""
         self.machine.guest = guest
+        self.libvirt.answer(UUID)
 
     @rule()
     def restart(self) -> None:

@@ -18,7 +18,7 @@ import pytest
 from faultlab import ALIAS, MIB, Lab, Runner, Task, until
 from proxy import REPLY, UPDATE, Message, Proxy
 
-Play = t.Callable[..., "subprocess.Popen[str]"]
+Play = t.Callable[..., subprocess.Popen[str]]
 
 
 @pytest.mark.quick

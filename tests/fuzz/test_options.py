@@ -257,7 +257,7 @@ def any_domain(monkeypatch: pytest.MonkeyPatch) -> list[Hypervisor]:
     class Connection:
         """In the place of `_libvirt.connect`."""
 
-        def __init__(self, _uri: str, read_only: bool = False) -> None:
+        def __init__(self, _uri: str, read_only: bool = False, **_more: t.Any) -> None:
             assert not read_only
 
         def __enter__(self) -> Hypervisor:

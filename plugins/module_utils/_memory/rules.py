@@ -265,8 +265,8 @@ def _slots(
     model = support.facts(values["model"])
     if not model.takes_slot and not counts_all:
         return None
-    # libvirt 11.3 still counts every device where a DIMM is put into a configuration.
-    every = counts_all or scope_name == CONFIG
+    # libvirt 11.3 still refuses a DIMM for a configuration that has as many devices, of any kind, as slots.
+    every = counts_all or (scope_name == CONFIG and len(definition.devices) == definition.slots)
     taken = [item for item in definition.devices if every or support.facts(item.model).takes_slot]
     wanted = values.get("slot")
     if wanted is not None and wanted >= definition.slots:

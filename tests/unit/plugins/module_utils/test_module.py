@@ -226,3 +226,12 @@ def test_a_signal_before_anything_is_changed_is_answered(
     answer = run(capsys)
     assert (answer["error_code"], answer["changed"]) == ("task_interrupted", False)
     assert signal.getsignal(number) == before
+
+
+def test_a_name_that_no_domain_can_have_is_refused_in_short() -> None:
+    with pytest.raises(VirtmemError) as caught:
+        _options.text_of({"domain": "9" * 4000}, "domain")
+    assert caught.value.error_code == "invalid_option"
+    assert len(caught.value.msg) < 200
+    assert _options.text_of({"domain": "9" * 255}, "domain")
+    assert _options.text_of({"uri": "qemu:///" + "9" * 4000}, "uri")

@@ -363,3 +363,13 @@ def test_a_device_that_shrinks_needs_no_room_even_where_there_is_no_maximum() ->
     assert rules.resize_config(definition, device, device.size) is None
     assert rules.resize_config(definition, device, device.size - GIB) is None
     refused(rules.resize_config(definition, device, device.size + GIB), "no_max_memory")
+
+
+@pytest.mark.parametrize(("slots", "error_code"), [(1, None), (2, "no_free_slot"), (3, None)])
+def test_a_dimm_for_a_configuration_meets_libvirts_odd_count(slots: int, error_code: str | None) -> None:
+    """libvirt 11.3 compares the number of all devices with the slots, for equality only."""
+    definition = helpers.definition(helpers.virtio_mem(), helpers.virtio_mem(alias="ua-vm1"), slots=slots)
+    values = {"model": "dimm", "size": GIB, "node": 0}
+    for scope, expected in ((CONFIG, error_code), (LIVE, None)):
+        problem = rules.attach(definition, values, helpers.TRIXIE, scope)
+        assert (problem.error_code if problem else None) == expected

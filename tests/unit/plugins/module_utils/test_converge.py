@@ -323,7 +323,7 @@ def test_a_wait_that_is_resumed_changes_nothing() -> None:
 def test_what_someone_undoes_after_a_wait_without_a_step_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     host = hypervisor(Guest("a", {99: 2 * GIB}, requested=2 * GIB))
     jobs = start(host)
-    assert jobs[0].plan.steps == ()
+    assert jobs[0].known.steps == ()
     usual, reads = host.read, []
 
     def read(uuid: str, scopes: t.Sequence[str] = SCOPES) -> _libvirt.Reading:

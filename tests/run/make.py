@@ -20,7 +20,7 @@ from workshop import CACHE, COLLECTION, ROOT, TREE, Workshop, WorkshopError
 # The pages refer to a few places of Ansible's own documentation. Their list is looked up in the network at every build,
 # unless it is at hand; so here is one with what is referred to.
 ANSIBLE_DOCS = "https://docs.ansible.com/projects/ansible/devel/"
-LABELS = ("common_return_values", "ansible_configuration_settings")
+LABELS = ("common_return_values", "ansible_configuration_settings", "ansible_collections.ansible.builtin.debug_module")
 
 
 def _run(command: Command, cwd: Path, env: t.Mapping[str, str]) -> None:

@@ -88,15 +88,8 @@ def select(definition: Definition, wish: Wish, scope: str) -> Device | None:
     candidates = [
         device for device in definition.devices if all(getattr(device, name) == value for name, value in given.items())
     ]
-    if len(candidates) > 1:
-        listed = [_summary(device) for device in candidates]
-        raise VirtmemError(
-            "ambiguous_device",
-            f"{len(listed)} devices of the {scope} definition fit {wish.describe()}: {'; '.join(listed)}.",
-            {"scope": scope, "candidates": listed},
-            "Give the device's alias (a user alias, beginning with ua-), or more of its properties.",
-        )
-    return candidates[0] if candidates else None
+    hint = "Give the device's alias (a user alias, beginning with ua-), or more of its properties."
+    return _only(candidates, scope, f"{wish.describe()} fits", hint)
 
 
 def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
@@ -234,7 +227,7 @@ def _only(candidates: t.Sequence[Device], scope: str, what: str, hint: str) -> D
         listed = [_summary(device) for device in candidates]
         raise VirtmemError(
             "ambiguous_device",
-            f"{what} any of {len(listed)} devices of the {scope} definition: {'; '.join(listed)}.",
+            f"{what} {len(listed)} devices of the {scope} definition: {'; '.join(listed)}.",
             {"scope": scope, "candidates": listed},
             hint,
         )

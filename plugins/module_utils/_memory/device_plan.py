@@ -19,7 +19,20 @@ from .device import ABSENT, CONFIG, LIVE, MUTABLE, SCOPES, VIRTIO_MEM, Definitio
 from .errors import VirtmemError
 from .progress import Goal
 from .size import align_down, align_up, show
-from .step import ATTACH, DETACH, GROW, REDEFINE, REMOVE, SHRINK, UPDATE, Circumstances, DevicePlan, Step, readable
+from .step import (
+    ATTACH,
+    DETACH,
+    GROW,
+    REDEFINE,
+    REMOVE,
+    SHRINK,
+    UPDATE,
+    Circumstances,
+    DevicePlan,
+    Step,
+    evolved,
+    readable,
+)
 
 # Elements that are there or not: one that is not there is off. Other switches may be on by the domain's own settings.
 _FLAGS = ("pmem", "readonly")
@@ -325,20 +338,31 @@ def _refuse_other_model(device: Device | None, wish: Wish, scope: str) -> None:
     )
 
 
-def _refuse_to_lose(found: t.Mapping[str, Device | None], step: Step | None) -> None:
-    """While only the configuration has the alias yet, likeness is all that joins it with the running device."""
-    live, config = found[LIVE], found[CONFIG]
-    if step is None or live is None or config is None or live.user_alias or not config.user_alias:
+def _refuse_confusion(domain: Domain, plan: DevicePlan) -> None:
+    """The next run must find the running device that this one found.
+
+    While only the configuration has the alias yet, likeness is all that joins it with the running device.
+    """
+    live, config = plan.after[LIVE], plan.after[CONFIG]
+    found = identity.select_all(evolved(domain, plan.steps), plan.wish)[LIVE]
+    expected, named = (device.alias if device else None for device in (live, found))
+    if config is None or named == expected:
         return
-    if identity.kind(xml.read_device(step.xml)) == identity.kind(live):
-        return
+    details = {"alias": config.alias, "live_alias": named or expected}
+    if live is not None:
+        raise VirtmemError(
+            "needs_restart",
+            f"The running guest does not have the alias {config.alias} yet, so {expected} could not be recognised as "
+            "the same device any more once its configuration differs.",
+            details,
+            "Restart the domain, so that the running guest gets the alias, and run the task again.",
+        )
     raise VirtmemError(
-        "needs_restart",
-        f"The running guest does not have the alias {config.alias} yet, so {live.alias} could not be recognised as "
-        "the same "
-        "device any more once its configuration differs.",
-        {"alias": config.alias, "live_alias": live.alias},
-        "Restart the domain, so that the running guest gets the alias, and run the task again.",
+        "ambiguous_device",
+        f"The running guest has no {config.alias or plan.wish.describe()}, but it has {named}, which is without a user "
+        "alias and could not be told from it once the configuration is as declared.",
+        details,
+        "Restart the domain, so that both scopes agree, or declare a device that differs from that one.",
     )
 
 
@@ -405,7 +429,6 @@ def _plan_present(found: _Found) -> tuple[_LivePlan, Step | None]:
     config = None
     if CONFIG in found.scopes and found.domain.config is not None:
         config = _plan_config(found.domain.config, found.devices[CONFIG], found.devices[LIVE], wish, circumstances)
-        _refuse_to_lose(found.devices, config)
     live = found.live()
     return _plan_live(live) if live else _LivePlan(), config
 
@@ -423,7 +446,7 @@ def plan_device(
         raise problem
     # It is changed last: a live change that libvirt refuses leaves it as it was.
     steps, cut = _cut((*live.steps, *((config,) if config else ())), circumstances)
-    return DevicePlan(
+    plan = DevicePlan(
         wish=wish,
         scopes=found.scopes,
         steps=steps,
@@ -435,6 +458,9 @@ def plan_device(
         cut=cut,
         undeclared=known is not None,
     )
+    if wish.state != ABSENT:
+        _refuse_confusion(domain, plan)
+    return plan
 
 
 def _needs_the_guest(live: _LivePlan, device: Device | None) -> bool:

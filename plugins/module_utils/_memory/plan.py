@@ -18,25 +18,7 @@ from . import identity, readiness, xml
 from .device import ABSENT, CONFIG, LIVE, Declaration, Definition, Device, Domain, Readiness, Wish
 from .device_plan import judge, plan_device
 from .errors import VirtmemError
-from .step import ATTACH, GROW, REDEFINE, REMOVE, SHRINK, Circumstances, DevicePlan, Plan, Step
-
-
-def evolved(domain: Domain, steps: t.Iterable[Step]) -> Domain:
-    """The domain as these steps leave it, as far as can be foreseen."""
-    for step in steps:
-        definition = domain.scope(step.scope)
-        if definition is None:
-            continue
-        after = step.after()
-        before = next((item for item in definition.devices if item == step.before), None)
-        if step.ready is not None:
-            definition = step.ready.applied(definition)
-        elif before is None and after is not None:
-            definition = definition.having(after)
-        elif before is not None:
-            definition = definition.without(before) if after is None else definition.changing(before, after)
-        domain = domain.with_scope(step.scope, definition)
-    return domain
+from .step import ATTACH, GROW, REDEFINE, REMOVE, SHRINK, Circumstances, DevicePlan, Plan, Step, evolved
 
 
 def _rank(domain: Domain, wish: Wish) -> int:

@@ -228,8 +228,37 @@ def test_staged_attach_beside_a_nameless_device_is_idempotent_or_refused_at_once
     domain = helpers.domain(live, helpers.definition(max_memory=64 * GIB))
     wish = Wish(alias="ua-a", model="virtio-mem", size=8 * GIB, requested=GIB, node=0)
     plan = planning.planned(domain, wish)  # attaches to the configuration, stages the rest
-    again = planning.planned(planning.applied(domain, plan), wish)  # raises ambiguous_device
+    again = planning.planned(planning.applied(domain, plan), wish)
     assert again.steps == ()
+
+
+@pytest.mark.parametrize("scope", ["auto", "config"])
+def test_a_configuration_that_would_lose_its_running_device_is_refused(scope: str) -> None:
+    """Only the configuration has the alias yet, so being alike is all that joins the two sides."""
+    domain = helpers.domain(
+        helpers.definition(helpers.virtio_mem(alias="virtiomem0", current=GIB)),
+        helpers.definition(helpers.virtio_mem(alias="ua-a")),
+    )
+    with pytest.raises(VirtmemError) as caught:
+        planning.planned(domain, Wish(alias="ua-a", size=8 * GIB, scope=scope))
+    assert caught.value.error_code == "needs_restart"
+    assert caught.value.details == {"alias": "ua-a", "live_alias": "virtiomem0"}
+
+
+@pytest.mark.parametrize("scope", ["auto", "config"])
+def test_a_configuration_that_would_take_over_another_running_device_is_refused(scope: str) -> None:
+    """The next run would find a device that is not the declared one, and change what is requested of it."""
+    domain = helpers.domain(
+        helpers.definition(
+            helpers.virtio_mem(alias="virtiomem0", node=1, requested=0, current=0), cells=(0, 1), free_ports=0
+        ),
+        helpers.definition(helpers.virtio_mem(alias="ua-a", size=2 * GIB), cells=(0, 1)),
+    )
+    wish = Wish(alias="ua-a", model="virtio-mem", size=4 * GIB, requested=GIB, node=1, scope=scope)
+    with pytest.raises(VirtmemError) as caught:
+        planning.planned(domain, wish)
+    assert caught.value.error_code == "ambiguous_device"
+    assert caught.value.details == {"alias": "ua-a", "live_alias": "virtiomem0"}
 
 
 def test_scope_live_does_not_care_for_nameless_devices_of_the_configuration() -> None:

@@ -112,6 +112,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
     env = shop.environment(venv)
     check = functools.partial(tally.check, cwd=COLLECTION, env=env)
     check("ruff", ["ruff", "check", "--quiet", "--output-format", "concise", "."])
+    check("ruff, the layout", ["ruff", "format", "--quiet", "--diff", "."])
     mypy: Command = ["mypy", "--config-file", COLLECTION / "pyproject.toml"]
     here = "ansible_collections/virtmem/libvirt"
     check("mypy, the plugins", [*mypy, f"{here}/plugins"], cwd=TREE)
@@ -121,8 +122,12 @@ def lint(shop: Workshop, tally: Tally) -> None:
         ("tests/lab", "tests/lab"),
         ("tests/run", "tests/run"),
         ("tests/faults", "tests/faults:tests/lab"),
+        ("tests/bench", f"tests/bench:tests/lab:tests/run:{TREE}"),
     ):
         check(f"mypy, {folder}", [*mypy, "--python-version", "3.10", folder], env={**env, "MYPYPATH": path})
+    files = sorted(COLLECTION.glob("tests/integration/targets/*/files/*.py"))
+    path = f"tests/integration/targets/setup_lab/files:{TREE}"
+    check("mypy, the targets", [*mypy, "--python-version", "3.10", *files], env={**env, "MYPYPATH": path})
     check("yamllint", ["yamllint", "--strict", "."])
     lint_ansible: Command = ["ansible-lint", "--nocolor", "-qf", "pep8"]
     check("ansible-lint, every rule", [*lint_ansible, "--strict", "--exclude", "tests"])

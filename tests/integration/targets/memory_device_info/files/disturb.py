@@ -18,7 +18,7 @@ LIVE, CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
 
 def device(domain: libvirt.virDomain, alias: str, flags: int) -> str:
     """The element of a memory device."""
-    elements = re.findall("<memory model=.*?</memory>", domain.XMLDesc(flags), re.DOTALL)
+    elements: list[str] = re.findall("<memory model=.*?</memory>", domain.XMLDesc(flags), re.DOTALL)
     return next(element for element in elements if f"'{alias}'" in element)
 
 

@@ -151,24 +151,32 @@ def again(domain: Domain, before: t.Mapping[str, Device | None]) -> dict[str, De
 def pairs(domain: Domain) -> list[tuple[Device | None, Device | None]]:
     """Every device once, with its live and its persistent side, in the order of the running guest.
 
-    A user alias joins two sides; without one, being alike does. Where several are alike it makes no difference
-    which of them are joined.
+    A user alias joins two sides; then being alike does, first where neither side has an alias. Where several are alike
+    it makes no difference which of them are joined.
     """
     live = list(domain.live.devices) if domain.live else []
     config = list(domain.config.devices) if domain.config else []
-    joined: list[tuple[Device | None, Device | None]] = []
-    for device in live:
-        twin = next((item for item in config if device.user_alias and item.alias == device.alias), None)
-        if twin is None:
-            alike = [
-                item for item in config if kind(item) == kind(device) and not (item.user_alias and device.user_alias)
-            ]
-            # A nameless pair first: an alias that only one side has yet is the second guess.
-            twin = min(alike, key=lambda item: item.user_alias != device.user_alias, default=None)
-        if twin is not None:
-            config.remove(twin)
-        joined.append((device, twin))
-    return [*joined, *((None, device) for device in config)]
+    twins: dict[int, Device] = {}
+    for fits in (_by_name, _nameless_alike, _alike):
+        for place, device in enumerate(live):
+            twin = None if place in twins else next((item for item in config if fits(device, item)), None)
+            if twin is not None:
+                twins[place] = twin
+                config.remove(twin)
+    return [*((device, twins.get(place)) for place, device in enumerate(live)), *((None, device) for device in config)]
+
+
+def _by_name(live: Device, config: Device) -> bool:
+    return bool(live.user_alias) and live.alias == config.alias
+
+
+def _nameless_alike(live: Device, config: Device) -> bool:
+    return not live.user_alias and not config.user_alias and kind(live) == kind(config)
+
+
+def _alike(live: Device, config: Device) -> bool:
+    # The alias that only one side has yet.
+    return not (live.user_alias and config.user_alias) and kind(live) == kind(config)
 
 
 def selector(domain: Domain, live: Device | None, config: Device | None) -> dict[str, t.Any]:

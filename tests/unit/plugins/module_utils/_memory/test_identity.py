@@ -217,3 +217,25 @@ def test_two_unlike_nameless_devices_are_not_named_as_one() -> None:
     assert caught.value.error_code == "ambiguous_device"
     found = identity.select_all(helpers.domain(live, config), Wish(alias="ua-a", model="virtio-mem", node=1))
     assert (found[LIVE], found[CONFIG]) == (None, config.devices[0])
+
+
+# --- every device once
+
+
+def paired(live: list[str], config: list[str | None]) -> list[tuple[str | None, str | None]]:
+    """The pairs of alike devices with these aliases, by alias, or `nameless`, or None for no device."""
+    domain = helpers.domain(
+        helpers.definition(*(helpers.dimm(alias=alias) for alias in live)),
+        helpers.definition(*(helpers.dimm(alias=alias) for alias in config)),
+    )
+    return [(chosen(one), other and (other.alias or "nameless")) for one, other in identity.pairs(domain)]
+
+
+def test_an_alias_joins_before_likeness_does_whatever_the_order() -> None:
+    assert paired(["dimm0", "ua-a"], ["ua-a"]) == [("dimm0", None), ("ua-a", "ua-a")]
+    assert paired(["ua-a", "dimm0"], [None, "ua-a"]) == [("ua-a", "ua-a"), ("dimm0", "nameless")]
+
+
+def test_a_device_without_alias_is_joined_with_one_that_has_none_either_first() -> None:
+    assert paired(["ua-b", "dimm0"], [None]) == [("ua-b", None), ("dimm0", "nameless")]
+    assert paired(["dimm0", "dimm1"], ["ua-a"]) == [("dimm0", "ua-a"), ("dimm1", None)]

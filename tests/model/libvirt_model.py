@@ -10,6 +10,7 @@ of it. test_model_on_lab.py compares it with the real one.
 from __future__ import annotations
 
 import copy
+import functools
 import heapq
 import itertools
 import re
@@ -138,6 +139,7 @@ class Machine:
     boot: int = 0
     nvdimm: bool = False  # QEMU was started with one
     guest: str = "driver"  # or nodriver, pinned
+    leaving: list[ET.Element] = field(default_factory=list)  # what the guest was asked for and has not answered
 
 
 BOOKWORM = Versions(9_000_000, 7_002_022)
@@ -273,6 +275,7 @@ class Libvirt:
             raise Refused(INTERNAL, "virtio-pmem memory device info is not handled yet")
         machine.live, machine.state, machine.error_paused = root, "running", False
         machine.boot += 1
+        machine.leaving = []
         machine.nvdimm = any(device.get("model") == "nvdimm" for device in memories(root))
         named: list[ET.Element] = []
         for device in memories(root):
@@ -308,9 +311,11 @@ class Libvirt:
 
     def answer(self, uuid: str) -> None:
         """Has the guest look again at all that it was asked."""
-        machine = self.machine(uuid)
+        machine, boot = self.machine(uuid), self.machine(uuid).boot
         for device in memories(machine.live) if machine.live is not None else ():
             self._ask(machine, device)
+        for device in machine.leaving:
+            self.later(self.lag / 3, functools.partial(self._unplugged, machine, device, boot))
 
     # --- devices
 
@@ -356,7 +361,7 @@ class Libvirt:
             raise Refused(INTERNAL, "No more available PCI slots")
         size = -(-size_of(device) // MIB) * MIB
         set_number(t.cast(ET.Element, device.find("target")), "size", size)
-        if model != "nvdimm" and size % max(number(device, "target/block") or 0, 2 * MIB):
+        if model not in ("nvdimm", "virtio-pmem") and size % max(number(device, "target/block") or 0, 2 * MIB):
             raise Refused(INTERNAL, "backend memory size must be multiple of 0x200000")
 
     def update(self, uuid: str, scope: str, text: str) -> None:
@@ -370,10 +375,13 @@ class Libvirt:
         if not self.old and active is not None and new.get("model") in DIMMS and _slots_of([new]) & _slots(active):
             # It is in its own way, or in the way of what the running guest has there (11.3).
             raise Refused(UNSUPPORTED, "memory device slot is already being used by another memory device")
-        if scope == CONFIG:
-            self._update_config(root, new, where)
-            return
         found = next((item for item in memories(root) if where is not None and _address(item) == where), None)
+        if scope == CONFIG:
+            self._update_config(root, found, new)
+        else:
+            self._update_live(machine, found, new, live_alias)
+
+    def _update_live(self, machine: Machine, found: ET.Element | None, new: ET.Element, live_alias: str | None) -> None:
         if found is None or (live_alias and live_alias != alias_of(found)):
             raise Refused(UNSUPPORTED, f"memory '{live_alias}' not found")
         if found.get("model") != "virtio-mem":
@@ -386,11 +394,12 @@ class Libvirt:
                 raise Refused(UNSUPPORTED, f"cannot modify memory {name}")
         if not live_alias:
             raise Refused(INTERNAL, "Device '/machine/peripheral/(null)' not found")
+        if found in machine.leaving:
+            raise Refused(INTERNAL, "'requested-size' cannot be changed if the device is in the process of unplug")
         set_number(t.cast(ET.Element, found.find("target")), "requested", number(new, "target/requested") or 0)
         self._ask(machine, found)
 
-    def _update_config(self, root: ET.Element, new: ET.Element, where: dict[str, str] | None) -> None:
-        found = next((item for item in memories(root) if where is not None and _address(item) == where), None)
+    def _update_config(self, root: ET.Element, found: ET.Element | None, new: ET.Element) -> None:
         if found is None or (alias_of(new) and alias_of(new) != alias_of(found)):
             raise Refused(INVALID_ARG, "memory not found")
         self._may_write()
@@ -424,12 +433,14 @@ class Libvirt:
             raise Refused(INTERNAL, "cannot be unplugged")
         if model == "virtio-mem" and (number(found, "target/current") or number(found, "target/requested")):
             raise Refused(INTERNAL, "virtio-mem device cannot get unplugged while 'size' != '0'")
+        machine.leaving.append(found)
         self.later(self.lag / 3, lambda: self._unplugged(machine, found, machine.boot))
 
     def remove(self, machine: Machine, device: ET.Element) -> None:
         """A running guest has given a device back."""
         root = t.cast(ET.Element, machine.live)
         root.find("devices").remove(device)  # type: ignore[union-attr]
+        machine.leaving = [item for item in machine.leaving if item is not device]
         self._recount(root, LIVE)
         self.tell(machine.uuid, alias_of(device))
 
@@ -441,6 +452,7 @@ class Libvirt:
         elif machine.guest == "driver":
             self.remove(machine, device)
         elif machine.guest == "pinned":
+            machine.leaving = [item for item in machine.leaving if item is not device]
             self.tell(machine.uuid, alias_of(device), rejected=True)
 
     # --- the guest
@@ -529,11 +541,11 @@ class Libvirt:
         slots = int(limit.get("slots", "0"))
         if len(counted) == slots or (len(counted) > slots and self.old):
             raise Refused(UNSUPPORTED, "no free memory device slot available")
-        if len([item for item in memories(root) if item.get("model") in DIMMS]) >= slots:
-            # More devices than slots are not noticed above (11.3).
-            raise Refused(INTERNAL, "failed to find an empty memory slot")
         address = device.find("address[@type='dimm']")
         slot = address.get("slot") if address is not None else None
+        if slot is None and len([item for item in memories(root) if item.get("model") in DIMMS]) >= slots:
+            # More devices than slots are not noticed above (11.3).
+            raise Refused(INTERNAL, "failed to find an empty memory slot")
         if slot is not None and int(slot) in _slots(root):
             # A configuration is looked through for the whole address.
             code = OPERATION_INVALID if scope == CONFIG and self.old else UNSUPPORTED

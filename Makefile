@@ -32,8 +32,9 @@ test: setup ## run all checks, or STAGES="lint unit" only
 lint sanity package unit fuzz model integration faults molecule: setup ## run one stage of the checks; integration takes TARGETS=
 	@$(PYTHON) tests/run/run.py $@
 
-test-fuzz: setup ## the stage fuzz, long: 100,000 generated option sets, 3000 sequences of tasks and faults
-	@VIRTMEM_FUZZ_RUNS=100000 VIRTMEM_MODEL_RUNS=3000 $(PYTHON) tests/run/run.py fuzz
+test-fuzz: setup ## all that is generated, new and long: 100,000 option sets, 3000 sequences of tasks and faults
+	@VIRTMEM_SEED=new VIRTMEM_UNIT_EXAMPLES=3000 VIRTMEM_FUZZ_RUNS=100000 VIRTMEM_MODEL_RUNS=3000 VIRTMEM_MODEL_SECONDS=600 \
+	  $(PYTHON) tests/run/run.py unit fuzz model
 
 test-faults: setup ## the stage faults, whole: the slow faults too
 	@VIRTMEM_FAULTS=all $(PYTHON) tests/run/run.py faults

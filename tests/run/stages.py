@@ -245,10 +245,17 @@ def _importer(ran: Ran) -> Count:
 # --- unit
 
 
+def _generating(env: dict[str, str]) -> dict[str, t.Any]:
+    """The environment with the caller's own settings of generating tests, and as long as those may take."""
+    prefixes = ("VIRTMEM_FUZZ_", "VIRTMEM_MODEL_", "VIRTMEM_UNIT_", "VIRTMEM_SEED")
+    knobs = {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+    return {"env": {**env, **knobs}, "limit": 6 * 3600 if knobs else 900}
+
+
 def unit(shop: Workshop, tally: Tally) -> None:
     """The unit tests on the managed node's own Python, and on the oldest that the modules run on."""
     node = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
-    _pytest(tally, "the node's Python", node, shop.environment(node), "tests/unit")
+    _pytest(tally, "the node's Python", node, folder="tests/unit", **_generating(shop.environment(node)))
     oldest = shop.pythons.get(OLDEST_PYTHON)
     if oldest is None:
         tally.skipped.append(f"Python {show(OLDEST_PYTHON)} is not on this machine")
@@ -256,25 +263,18 @@ def unit(shop: Workshop, tally: Tally) -> None:
     # Its ansible-core is the one whose modules run on it, though no playbook does.
     extra = ("--no-deps", "--ignore-requires-python", OLDEST_CORE)
     venv = shop.venv("unit-oldest", oldest, "unit", "node", extra=extra)
-    _pytest(tally, f"Python {show(OLDEST_PYTHON)}", venv, shop.environment(venv), "tests/unit")
+    _pytest(tally, f"Python {show(OLDEST_PYTHON)}", venv, folder="tests/unit", **_generating(shop.environment(venv)))
 
 
 # --- generated
 
 
-def _knobs(*prefixes: str) -> dict[str, str]:
-    """The caller's own settings of generating tests: how much, and from which seed."""
-    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
-
-
 def fuzz(shop: Workshop, tally: Tally) -> None:
     """Generated options, XML, and sequences of tasks and faults on a model of libvirt."""
     venv = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
-    env = {**shop.environment(venv), **_knobs("VIRTMEM_FUZZ_", "VIRTMEM_MODEL_")}
-    # As long as it takes, where someone has asked for the long run.
-    limit = 6 * 3600 if "VIRTMEM_FUZZ_RUNS" in env else 900
-    _pytest(tally, "generated options and XML", venv, env, "tests/fuzz", limit=limit)
-    _pytest(tally, "the promises on a model of libvirt", venv, env, "tests/model/test_promises.py", limit=limit)
+    how = _generating(shop.environment(venv))
+    _pytest(tally, "generated options and XML", venv, folder="tests/fuzz", **how)
+    _pytest(tally, "the promises on a model of libvirt", venv, folder="tests/model/test_promises.py", **how)
 
 
 def model(shop: Workshop, tally: Tally) -> None:
@@ -287,8 +287,8 @@ def model(shop: Workshop, tally: Tally) -> None:
         try:
             with labs.up(kind, "model") as lab:
                 here = {"VIRTMEM_LAB": str(lab.command), "VIRTMEM_LAB_URI": lab.uri}
-                env = {**shop.environment(venv), **_knobs("VIRTMEM_MODEL_"), **here}
-                _pytest(tally, f"the model against {kind.what}", venv, env, "tests/model/test_model_on_lab.py")
+                how = _generating({**shop.environment(venv), **here})
+                _pytest(tally, f"the model against {kind.what}", venv, folder="tests/model/test_model_on_lab.py", **how)
         except labs.LabError as error:
             tally.fail("the lab", str(error))
 

@@ -228,7 +228,7 @@ def paired(live: list[str], config: list[str | None]) -> list[tuple[str | None, 
         helpers.definition(*(helpers.dimm(alias=alias) for alias in live)),
         helpers.definition(*(helpers.dimm(alias=alias) for alias in config)),
     )
-    return [(chosen(one), other and (other.alias or "nameless")) for one, other in identity.pairs(domain)]
+    return [(chosen(one), (other.alias or "nameless") if other else None) for one, other in identity.pairs(domain)]
 
 
 def test_an_alias_joins_before_likeness_does_whatever_the_order() -> None:

@@ -325,8 +325,6 @@ class Libvirt:
         device = _normal(ET.fromstring(text))
         size = size_of(device)
         self._validate(device, root)
-        if not self.old:
-            self._boot_node(device)
         most = number(root, "maxMemory")
         if most is None:
             raise Refused(UNSUPPORTED, "cannot use/hotplug a memory device when domain 'maxMemory' is not defined")
@@ -335,6 +333,8 @@ class Libvirt:
         if alias_of(device) and any(alias_of(item) == alias_of(device) for item in root.iterfind("devices/*")):
             raise Refused(UNSUPPORTED, "non unique alias detected")
         self._slot_for(root, device, scope)
+        if not self.old:
+            self._boot_node(device)
         if scope == CONFIG:
             self._may_write()
         else:

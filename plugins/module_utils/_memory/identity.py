@@ -124,8 +124,10 @@ def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
     known = found[here]
     if known is None or (len(sides) == 2 and not _has_alias(domain.scope(there), known)):
         return found
-    # The alias joins, even where the other side has something else that what is given fits.
-    return {here: known, there: _other_side(domain, known, here, there)}
+    # The alias joins, even where the other side has something else that what is given fits. What must go takes no
+    # device of the configuration with it that does not have the alias: it may only look like the one that has gone.
+    by_likeness = here == CONFIG or wish.state != ABSENT
+    return {here: known, there: _other_side(domain, known, here, there, by_likeness)}
 
 
 def _has_alias(definition: Definition | None, device: Device) -> bool:
@@ -249,13 +251,13 @@ def kind(device: Device) -> tuple[t.Any, ...]:
     return (size, *rest)
 
 
-def _other_side(domain: Domain, device: Device, here: str, there: str) -> Device | None:
+def _other_side(domain: Domain, device: Device, here: str, there: str, by_likeness: bool) -> Device | None:
     """The same device in the other scope, by its alias, or by everything else where only this side has one."""
     mine, others = domain.scope(here), domain.scope(there)
     if mine is None or others is None or device.user_alias is None:
         return None
     by_alias = next((item for item in others.devices if item.alias == device.alias), None)
-    if by_alias is not None:
+    if by_alias is not None or not by_likeness:
         return by_alias
     nameless, claimed = _nameless(others), _nameless(mine)
     same = [item for item in nameless if kind(item) == kind(device)]

@@ -219,6 +219,15 @@ def test_two_unlike_nameless_devices_are_not_named_as_one() -> None:
     assert (found[LIVE], found[CONFIG]) == (None, config.devices[0])
 
 
+def test_what_must_go_takes_no_device_of_the_configuration_that_only_looks_like_it() -> None:
+    """After a removal that waits for the restart, the running guest still has the alias, and its twin is another."""
+    nameless = helpers.definition(helpers.virtio_mem(alias=None))
+    domain = helpers.domain(helpers.definition(helpers.virtio_mem(alias="ua-a")), nameless)
+    assert identity.select_all(domain, Wish(alias="ua-a"))[CONFIG] is nameless.devices[0]
+    gone = identity.select_all(domain, Wish(alias="ua-a", state="absent"))
+    assert (chosen(gone[LIVE]), gone[CONFIG]) == ("ua-a", None)
+
+
 # --- every device once
 
 

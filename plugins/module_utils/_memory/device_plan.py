@@ -451,7 +451,7 @@ def plan_device(
         scopes=found.scopes,
         steps=steps,
         before=devices,
-        after={**devices, **{step.scope: step.after() for step in steps}},
+        after={**devices, **{step.scope: step.after for step in steps}},
         goal=live.goal,
         restart_reasons=live.reasons,
         warnings=_warnings(domain, wish, steps, cut),

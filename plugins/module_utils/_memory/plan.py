@@ -125,7 +125,7 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
     for index, task in sorted(enumerate(tasks), key=lambda item: item[1].rank):
         device = plan_device(now, task.wish, circumstances, task.known)
         # A device's configuration goes with the guest's side of it; it does not hold up the next device's shrink.
-        ranked = tuple(replace(step, rank=min(step.rank, task.rank)) for step in device.steps)
+        ranked = tuple(replace(step, rank=task.rank) if step.rank > task.rank else step for step in device.steps)
         device = plans[index] = replace(device, steps=ranked)
         steps.extend(device.steps)
         now = evolved(now, device.steps)

@@ -10,6 +10,7 @@ The same objects are shown in check mode and carried out in a run.
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -55,6 +56,7 @@ class Step:
         """The step as results show it."""
         return {"op": self.op, "scope": self.scope, "xml": xml.indented(self.xml)}
 
+    @functools.cached_property
     def after(self) -> Device | None:
         """The device that the step leaves."""
         if self.op == DETACH or self.ready is not None:
@@ -71,7 +73,7 @@ def evolved(domain: Domain, steps: t.Iterable[Step]) -> Domain:
         definition = domain.scope(step.scope)
         if definition is None:
             continue
-        after = step.after()
+        after = step.after
         before = next((item for item in definition.devices if item == step.before), None)
         if step.ready is not None:
             definition = step.ready.applied(definition)

@@ -219,8 +219,9 @@ def _manage(uri: str, orders: t.Sequence[_converge.Order], patience: _converge.P
 
 def _named(error: VirtmemError, domain: str) -> VirtmemError:
     """The error as it must be told where there is more than one domain that it could be about."""
-    details = {"domain": domain, **error.details}
-    return VirtmemError(error.error_code, f"{domain}: {error.msg}", details, error.hint)
+    # A name that was refused may be anything.
+    name = domain if domain.isprintable() and len(domain) <= _options.LONGEST_NAME else size.shown(domain)
+    return VirtmemError(error.error_code, f"{name}: {error.msg}", {"domain": name, **error.details}, error.hint)
 
 
 def _failed(jobs: t.Sequence[_converge.Job], named: bool) -> VirtmemError | None:

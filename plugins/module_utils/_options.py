@@ -71,7 +71,7 @@ WAIT_OPTIONS: dict[str, t.Any] = {
 _LARGEST_ID = 65535  # of a NUMA cell or a slot; libvirt's own limits are lower, and it knows them
 _PRINTABLE_BITS = 256  # Python refuses to print really enormous numbers
 # A domain is a file of its name; a path or URI is no longer than the kernel takes.
-_LONGEST_NAME, _LONGEST_TEXT = 255, 4096
+LONGEST_NAME, _LONGEST_TEXT = 255, 4096
 _LONGEST = 365 * 24 * 3600  # seconds
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}", re.ASCII)
 
@@ -96,7 +96,7 @@ def text_of(params: t.Mapping[str, t.Any], name: str) -> str:
     Raises:
         VirtmemError: `invalid_option`.
     """
-    return _plain(name, params[name], _LONGEST_NAME if name == "domain" else _LONGEST_TEXT)
+    return _plain(name, params[name], LONGEST_NAME if name == "domain" else _LONGEST_TEXT)
 
 
 def _plain(option: str, text: str, longest: int = _LONGEST_TEXT) -> str:
@@ -234,7 +234,7 @@ def order_from(params: t.Mapping[str, t.Any]) -> _converge.Order:
         VirtmemError: an option has a value that can't be used.
     """
     return _converge.Order(
-        _plain("domains.name", params["name"], _LONGEST_NAME),
+        _plain("domains.name", params["name"], LONGEST_NAME),
         Declaration(
             wishes=tuple(wish_from(device) for device in params["devices"]),
             exclusive=params["exclusive"],
@@ -255,7 +255,7 @@ def selection_from(params: t.Mapping[str, t.Any]) -> inventory.Selection:
     if not 0 <= params["timeout"] <= _LONGEST:
         raise _invalid("timeout", params["timeout"], f"is not between 0 and {_LONGEST} seconds", "Give 0 or more.")
     for name in params["domains"] or ():
-        _plain("domains", name, _LONGEST_NAME)
+        _plain("domains", name, LONGEST_NAME)
     aliases = params["aliases"]
     return inventory.Selection(
         models=params["models"],

@@ -353,17 +353,14 @@ def _child(parent: Element, tag: str) -> Element:
 
 
 def _drop(element: Element, path: str) -> None:
-    """Removes the element at the path, and the line it stood on."""
-    child = element.find(path)
-    parent = child.getparent() if child is not None else None
-    if child is None or parent is None:
-        return
-    before = child.getprevious()
-    if before is not None:
-        before.tail = child.tail if child.getnext() is None else before.tail
-    elif child.getnext() is None:
-        parent.text = None
-    parent.remove(child)
+    """Removes what is at the path, and the line it stood on."""
+    for child in element.findall(path):
+        parent, before = t.cast("Element", child.getparent()), child.getprevious()
+        if before is not None:
+            before.tail = child.tail if child.getnext() is None else before.tail
+        elif child.getnext() is None:
+            parent.text = None
+        parent.remove(child)
 
 
 def _set(element: Element, item: Property, value: t.Any) -> None:

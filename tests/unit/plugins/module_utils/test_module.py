@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("ansible.module_utils.basic")
 
 from ansible_collections.virtmem.libvirt.plugins.doc_fragments import _connection, _device, _wait
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt, _options
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt, _module, _options
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
@@ -235,3 +235,15 @@ def test_a_name_that_no_domain_can_have_is_refused_in_short() -> None:
     assert len(caught.value.msg) < 200
     assert _options.text_of({"domain": "9" * 255}, "domain")
     assert _options.text_of({"uri": "qemu:///" + "9" * 4000}, "uri")
+
+
+@pytest.mark.parametrize("name", ["9" * 4000, "web\0one", "\ud800"])
+def test_a_layout_does_not_repeat_such_a_name(name: str) -> None:
+    with pytest.raises(VirtmemError) as caught:
+        _module._order({"name": name, "devices": []})
+    told = caught.value
+    assert told.error_code == "invalid_option"
+    assert len(told.msg) < 300
+    assert told.msg.isprintable()
+    assert len(told.details["domain"]) < 300
+    assert told.details["domain"].isprintable()

@@ -485,6 +485,13 @@ def test_a_twin_has_what_was_asked() -> None:
     assert (twin.size, twin.slot, twin.base, twin.alias) == (2 * GIB, 4, None, "ua-d")
 
 
+def test_a_twin_has_nothing_twice_of_what_one_scope_knows() -> None:
+    """libvirt prints it once, but what a first one hides must not come to light."""
+    once = "<current unit='KiB'>0</current>"
+    twice = VIRTIO_MEM.replace("</target>", f"{once}{once}</target>")
+    assert "<current" not in xml.twin_device(twice, {})
+
+
 # --- a whole domain
 
 DOMAIN = f"""\

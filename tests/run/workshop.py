@@ -17,6 +17,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 import threading
 import typing as t
 from pathlib import Path
@@ -125,14 +126,18 @@ class Workshop:
 
     @contextlib.contextmanager
     def alone(self) -> t.Iterator[None]:
-        """Keeps a second run in the same checkout waiting: both would write the same copy."""
+        """Keeps a second run in the same checkout waiting, since both would write the same copy, and cleans up."""
         with (CACHE / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 print("Another run is going on in this checkout; waiting for it.", flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            # Not every tool takes away its temporary files. The path is short, for sockets.
+            with tempfile.TemporaryDirectory(prefix="virtmem-run-", ignore_cleanup_errors=True) as folder:
+                Path(folder).chmod(0o755)  # the lab's own user has to come through
+                os.environ["TMPDIR"] = tempfile.tempdir = folder
+                yield
 
     def controller_python(self) -> Path:
         """The newest interpreter that the pinned tools run on, or $VIRTMEM_PYTHON.

@@ -15,6 +15,7 @@ import shutil
 import threading
 import time
 import typing as t
+import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -274,6 +275,8 @@ def create(lab: Lab, connection: t.Any, wanted: Wanted) -> t.Any:
             domain.createWithFlags(start_flags)
     if has_system and not wanted.stopped and not wanted.paused:
         _wait_until_ready(lab, domain)
+        if wanted.kind != "nodriver":
+            _wait_for_its_memory(domain)
     return domain
 
 
@@ -294,6 +297,18 @@ def _wait_until_ready(lab: Lab, domain: t.Any) -> None:
         if time.monotonic() > deadline or not domain.isActive():
             words = console(lab, domain.name()).read_text(errors="replace").splitlines()[-15:]
             raise LabError(f"{domain.name()} did not boot; its last words:\n" + "\n".join(words))
+        time.sleep(0.1)
+
+
+def _wait_for_its_memory(domain: t.Any) -> None:
+    """A guest is up before its driver has plugged all that it was booted with, and then moves under a test's feet."""
+    deadline = time.monotonic() + BOOT_TIMEOUT
+    while domain.isActive():
+        targets = ET.fromstring(domain.XMLDesc(0)).findall("devices/memory[@model='virtio-mem']/target")
+        if all(target.findtext("requested") == target.findtext("current") for target in targets):
+            return
+        if time.monotonic() > deadline:
+            raise LabError(f"{domain.name()} did not take the memory that it was booted with.")
         time.sleep(0.1)
 
 

@@ -21,7 +21,7 @@ from ._libvirt import Event, Hypervisor, Reading
 from ._memory import progress, readiness, xml
 from ._memory.device import CONFIG, LIVE, SCOPES, SGX_EPC, Declaration, Definition, Device, Domain, Host
 from ._memory.errors import VirtmemError
-from ._memory.plan import plan_domain
+from ._memory.plan import evolved, plan_domain
 from ._memory.progress import Goal
 from ._memory.size import EXACT, Tolerance
 from ._memory.step import (
@@ -35,7 +35,6 @@ from ._memory.step import (
     Circumstances,
     Plan,
     Step,
-    evolved,
 )
 
 Clock = t.Callable[[], float]

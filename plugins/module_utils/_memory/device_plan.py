@@ -19,20 +19,7 @@ from .device import ABSENT, CONFIG, LIVE, MUTABLE, SCOPES, VIRTIO_MEM, Definitio
 from .errors import VirtmemError
 from .progress import Goal
 from .size import align_down, align_up, show
-from .step import (
-    ATTACH,
-    DETACH,
-    GROW,
-    REDEFINE,
-    REMOVE,
-    SHRINK,
-    UPDATE,
-    Circumstances,
-    DevicePlan,
-    Step,
-    evolved,
-    readable,
-)
+from .step import ATTACH, DETACH, GROW, REDEFINE, REMOVE, SHRINK, UPDATE, Circumstances, DevicePlan, Step, readable
 
 # Elements that are there or not: one that is not there is off. Other switches may be on by the domain's own settings.
 _FLAGS = ("pmem", "readonly")
@@ -338,34 +325,6 @@ def _refuse_other_model(device: Device | None, wish: Wish, scope: str) -> None:
     )
 
 
-def _refuse_confusion(domain: Domain, plan: DevicePlan) -> None:
-    """The next run must find the running device that this one found.
-
-    While only the configuration has the alias yet, likeness is all that joins it with the running device.
-    """
-    live, config = plan.after[LIVE], plan.after[CONFIG]
-    found = identity.select_all(evolved(domain, plan.steps), plan.wish)[LIVE]
-    expected, named = (device.alias if device else None for device in (live, found))
-    if config is None or named == expected:
-        return
-    details = {"alias": config.alias, "live_alias": named or expected}
-    if live is not None:
-        raise VirtmemError(
-            "needs_restart",
-            f"The running guest does not have the alias {config.alias} yet, so {expected} could not be recognised as "
-            "the same device any more once its configuration differs.",
-            details,
-            "Restart the domain, so that the running guest gets the alias, and run the task again.",
-        )
-    raise VirtmemError(
-        "ambiguous_device",
-        f"The running guest has no {config.alias or plan.wish.describe()}, but it has {named}, which is without a user "
-        "alias and could not be told from it once the configuration is as declared.",
-        details,
-        "Restart the domain, so that both scopes agree, or declare a device that differs from that one.",
-    )
-
-
 def judge(domain: Domain, wish: Wish, circumstances: Circumstances) -> None:
     """What speaks against a wish whatever the domain's devices are."""
     problem = rules.wish(wish) or rules.scope(domain, wish.scope)
@@ -446,7 +405,7 @@ def plan_device(
         raise problem
     # It is changed last: a live change that libvirt refuses leaves it as it was.
     steps, cut = _cut((*live.steps, *((config,) if config else ())), circumstances)
-    plan = DevicePlan(
+    return DevicePlan(
         wish=wish,
         scopes=found.scopes,
         steps=steps,
@@ -458,9 +417,6 @@ def plan_device(
         cut=cut,
         undeclared=known is not None,
     )
-    if wish.state != ABSENT:
-        _refuse_confusion(domain, plan)
-    return plan
 
 
 def _needs_the_guest(live: _LivePlan, device: Device | None) -> bool:

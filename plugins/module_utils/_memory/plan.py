@@ -18,7 +18,25 @@ from . import identity, readiness, xml
 from .device import ABSENT, CONFIG, LIVE, Declaration, Definition, Device, Domain, Readiness, Wish
 from .device_plan import judge, plan_device
 from .errors import VirtmemError
-from .step import ATTACH, GROW, REDEFINE, REMOVE, SHRINK, Circumstances, DevicePlan, Plan, Step, evolved
+from .step import ATTACH, GROW, REDEFINE, REMOVE, SHRINK, Circumstances, DevicePlan, Plan, Step
+
+
+def evolved(domain: Domain, steps: t.Iterable[Step]) -> Domain:
+    """The domain as these steps leave it, as far as can be foreseen."""
+    for step in steps:
+        definition = domain.scope(step.scope)
+        if definition is None:
+            continue
+        after = step.after
+        before = next((item for item in definition.devices if item == step.before), None)
+        if step.ready is not None:
+            definition = step.ready.applied(definition)
+        elif before is None and after is not None:
+            definition = definition.having(after)
+        elif before is not None:
+            definition = definition.without(before) if after is None else definition.changing(before, after)
+        domain = domain.with_scope(step.scope, definition)
+    return domain
 
 
 def _rank(domain: Domain, wish: Wish) -> int:
@@ -96,6 +114,34 @@ def _refuse_one_device_twice(domain: Domain, wishes: t.Sequence[Wish]) -> None:
         named.extend((device, wish) for device in sides)
 
 
+def _refuse_confusion(domain: Domain, plan: DevicePlan) -> None:
+    """In the domain as the plan leaves it, the next run must find the running device that this one found.
+
+    While only the configuration has the alias yet, likeness is all that joins it with the running device.
+    """
+    live, config = plan.after[LIVE], plan.after[CONFIG]
+    found = identity.select_all(domain, plan.wish)[LIVE]
+    expected, named = (device.alias if device else None for device in (live, found))
+    if config is None or named == expected:
+        return
+    details = {"alias": config.alias, "live_alias": named or expected}
+    if live is not None:
+        raise VirtmemError(
+            "needs_restart",
+            f"The running guest does not have the alias {config.alias} yet, so {expected} could not be recognised as "
+            "the same device any more once its configuration differs.",
+            details,
+            "Restart the domain, so that the running guest gets the alias, and run the task again.",
+        )
+    raise VirtmemError(
+        "ambiguous_device",
+        f"The running guest has no {config.alias or plan.wish.describe()}, but it has {named}, which is without a user "
+        "alias and could not be told from it once the configuration is as declared.",
+        details,
+        "Restart the domain, so that both scopes agree, or declare a device that differs from that one.",
+    )
+
+
 def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circumstances) -> Plan:
     """The steps from this domain to all that is declared for it.
 
@@ -129,6 +175,8 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
         device = plans[index] = replace(device, steps=ranked)
         steps.extend(device.steps)
         now = evolved(now, device.steps)
+        if task.wish.state != ABSENT:
+            _refuse_confusion(now, device)
     _refuse_one_device_twice(now, wishes)
     config = now.config
     if domain.config is not None and config is not None:

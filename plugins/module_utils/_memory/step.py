@@ -67,24 +67,6 @@ class Step:
         return replace(device, current=current if device.model == VIRTIO_MEM else None)
 
 
-def evolved(domain: Domain, steps: t.Iterable[Step]) -> Domain:
-    """The domain as these steps leave it, as far as can be foreseen."""
-    for step in steps:
-        definition = domain.scope(step.scope)
-        if definition is None:
-            continue
-        after = step.after
-        before = next((item for item in definition.devices if item == step.before), None)
-        if step.ready is not None:
-            definition = step.ready.applied(definition)
-        elif before is None and after is not None:
-            definition = definition.having(after)
-        elif before is not None:
-            definition = definition.without(before) if after is None else definition.changing(before, after)
-        domain = domain.with_scope(step.scope, definition)
-    return domain
-
-
 @dataclass(frozen=True)
 class DevicePlan:
     """What happens to one device, and how it is before and after."""

@@ -25,8 +25,8 @@ pytest.importorskip("libvirt")
 import libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
+from ansible_collections.virtmem.libvirt.tests.generating import SEED
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
-from ansible_collections.virtmem.libvirt.tests.model.conftest import SEED
 
 URI = os.environ.get("VIRTMEM_LAB_URI", "")
 SECONDS = float(os.environ.get("VIRTMEM_MODEL_SECONDS", "30"))

@@ -25,8 +25,8 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import ABSENT, Declaration, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
+from ansible_collections.virtmem.libvirt.tests.generating import SEED
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
-from ansible_collections.virtmem.libvirt.tests.model.conftest import SEED
 from hypothesis import seed
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test

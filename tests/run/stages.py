@@ -116,7 +116,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
     mypy: Command = ["mypy", "--config-file", COLLECTION / "pyproject.toml"]
     here = "ansible_collections/virtmem/libvirt"
     check("mypy, the plugins", [*mypy, f"{here}/plugins"], cwd=TREE)
-    tests: Command = [f"{here}/tests/{folder}" for folder in ("docs", "fuzz", "model", "unit")]
+    tests: Command = [f"{here}/tests/{folder}" for folder in ("docs", "fuzz", "generating.py", "model", "unit")]
     check("mypy, the tests", [*mypy, "--python-version", "3.10", *tests], cwd=TREE)
     for folder, path in (
         ("tests/lab", "tests/lab"),

@@ -381,12 +381,10 @@ def _rejection(job: Job, event: Event) -> VirtmemError | None:
     return progress.rejected(job.domain, device) if device is not None and device.alias == event.alias else None
 
 
-def _wait(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, clock: Clock) -> None:
-    started = clock()
-    deadline = started + patience.timeout
-    pending = [job for job in jobs if job.error is None and job.goals]
-    pending = [job for job in pending if not _look(hypervisor, job, patience, clock)]
-    next_poll = started + patience.sleep
+def _wait(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, deadline: float, clock: Clock) -> None:
+    """Waits until every guest has what is declared, or can't have it any longer, or the deadline is there."""
+    pending = [job for job in jobs if not _look(hypervisor, job, patience, clock)]
+    next_poll = clock() + patience.sleep
     while pending:
         now = clock()
         if patience.interrupted():
@@ -406,6 +404,13 @@ def _wait(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, clo
             looked_at = [job for job in pending if job.uuid == event.uuid]
         settled = [job for job in looked_at if _hear(hypervisor, job, event, patience, clock)]
         pending = [job for job in pending if job not in settled]
+
+
+def _is_there(job: Job, patience: Patience) -> bool:
+    """Whether the guest has all that is declared, as far as was last seen."""
+    return job.barrier is None and all(
+        goal.reached(progress.live_device(job.domain, goal.wish), patience.tolerance) for goal in job.goals
+    )
 
 
 def _hear(hypervisor: Hypervisor, job: Job, event: Event | None, patience: Patience, clock: Clock) -> bool:
@@ -467,24 +472,38 @@ def carry_out(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience,
         if patience.wait and _must_wait(job):
             # Before the change: the guest may have answered before a later registration is through.
             _guarded(job, functools.partial(hypervisor.watch, job.uuid))
+    deadline = clock() + patience.timeout
     for rank in (SHRINK, REMOVE, GROW):
         for job in jobs:
             _advance(hypervisor, job, rank, patience, clock)
-    if patience.wait:
-        _wait(hypervisor, jobs, patience, clock)
+    waited = _settle(hypervisor, jobs, patience, deadline, clock)
     for job in jobs:
-        _conclude(hypervisor, job, patience, clock)
+        if job.error is not None or (job.known.cut and (waited or job.done)):
+            _refresh(hypervisor, job)
 
 
-def _conclude(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) -> None:
-    # A resumed wait takes no step, and still sees the guest move; someone else may move it back.
-    acted = bool(job.done) or job.observed is not job.known.domain
-    if acted and job.error is None and not job.known.cut:
-        _verify(hypervisor, job, patience, clock)
-        if job.error is None:
-            return  # it was read just now
-    if acted or job.error is not None:
-        _refresh(hypervisor, job)
+def _settle(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, deadline: float, clock: Clock) -> bool:
+    """Waits for the guests, and looks at all of them once more when the last one is there.
+
+    Whoever had the memory and lost it while another was waited for (a reset, a guest that gives memory back) is
+    waited for again, until the deadline. Whether there was anything to wait for.
+    """
+    pending = [job for job in jobs if job.error is None and (job.done or not _is_there(job, patience))]
+    waited = patience.wait and bool(pending)
+    while True:
+        if patience.wait:
+            _wait(hypervisor, [job for job in pending if job.goals], patience, deadline, clock)
+        for job in jobs:
+            if job.error is None and not job.known.cut and (waited or job.done):
+                _verify(hypervisor, job, patience, clock)
+        pending = [job for job in jobs if job.error is None and not _is_there(job, patience)]
+        if not (patience.wait and pending):
+            return waited
+        for job in pending:
+            _guarded(job, functools.partial(hypervisor.watch, job.uuid))
+        if clock() >= deadline:
+            _wait(hypervisor, [job for job in pending if job.error is None], patience, deadline, clock)
+            return waited
 
 
 def _guarded(job: Job, action: t.Callable[[], None]) -> None:

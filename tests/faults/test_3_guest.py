@@ -87,3 +87,22 @@ def test_a_pinned_dimm_is_never_answered(lab: Lab, run: Runner) -> None:
         answer = run(domain=name, **DIMM, state="absent", wait_timeout=5).end()
         answer.failed_with("not_converged").within(5).tells_truth(lab, "ua-dimm0")
         assert lab.device(name, "config", "ua-dimm0")
+
+
+@pytest.mark.quick
+def test_a_reset_while_another_guest_is_waited_for(lab: Lab, run: Runner, guest: str, idle: str) -> None:
+    devices = [{"alias": ALIAS, "requested": "256MiB"}]
+    domains = [{"name": name, "devices": devices} for name in (guest, idle)]
+    task = run("memory_layout", domains=domains, wait_timeout=15)
+    until(lambda: (lab.device(guest, "live") or {}).get("current") == 256 * MIB, "the memory of the first guest")
+    lab.virsh("suspend", guest)
+    lab.virsh("reset", guest)
+    answer = task.end().failed_with("domains_failed").within(15)
+    assert lab.device(guest, "live") == {"size": 1024 * MIB, "requested": 256 * MIB, "current": 0}
+    first, second = answer.output["domains"]
+    assert [domain["failure"]["error_code"] for domain in (first, second)] == ["not_converged"] * 2
+    assert first["failure"]["details"]["shortfall"] == 256 * MIB
+    assert first["devices"][0]["converged"] is False
+    # The next task waits for it, and ends when the guest has booted again.
+    lab.virsh("resume", guest)
+    run(domain=guest, alias=ALIAS, requested="256MiB", wait_timeout=60).end().is_green(changed=False).tells_truth(lab)

@@ -309,6 +309,20 @@ class Libvirt:
             self.answer(uuid)
             self.tell(uuid)
 
+    def reset(self, uuid: str) -> None:
+        """The reset button: QEMU takes all virtio-mem memory back, and the guest begins from nothing."""
+        machine = self.machine(uuid)
+        if machine.live is None:
+            raise Refused(OPERATION_INVALID, "domain is not running")
+        for device in memories(machine.live):
+            if device.get("model") == "virtio-mem":
+                set_number(t.cast(ET.Element, device.find("target")), "current", 0)
+        for device in list(machine.leaving):  # QEMU lets go of what the guest was asked for
+            self.remove(machine, device)
+        self._recount(machine.live, LIVE)
+        self.answer(uuid)
+        self.tell(uuid)
+
     def answer(self, uuid: str) -> None:
         """Has the guest look again at all that it was asked."""
         machine, boot = self.machine(uuid), self.machine(uuid).boot

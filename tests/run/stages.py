@@ -275,6 +275,7 @@ def fuzz(shop: Workshop, tally: Tally) -> None:
     how = _generating(shop.environment(venv))
     _pytest(tally, "generated options and XML", venv, folder="tests/fuzz", **how)
     _pytest(tally, "the promises on a model of libvirt", venv, folder="tests/model/test_promises.py", **how)
+    _pytest(tally, "tasks on a model of libvirt", venv, folder="tests/model/test_tasks.py", **how)
 
 
 def model(shop: Workshop, tally: Tally) -> None:

@@ -1,0 +1,157 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Single tasks on the model of libvirt, over one domain or several, to which one certain thing happens.
+
+What happens in any order is for test_promises.py; here is what a person would want to read as a story.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+pytest.importorskip("libvirt")
+
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Wish
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
+from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
+
+MIB, GIB = 1024**2, 1024**3
+OLD, NEW = Versions(9_000_000, 7_002_022), Versions(11_003_000, 10_000_002)
+
+DOMAIN = """<domain type='qemu'>
+  <name>{name}</name><uuid>{name}</uuid>
+  <maxMemory slots='8' unit='GiB'>16</maxMemory><memory unit='GiB'>1</memory>
+  <vcpu>1</vcpu><os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>
+  <cpu><numa><cell id='0' cpus='0' memory='1' unit='GiB'/></numa></cpu>
+  <devices>
+    <controller type='pci' index='0' model='pcie-root'/>{ports}{devices}
+    <memballoon model='none'/>
+  </devices>
+</domain>"""
+
+
+def vm(alias: str = "ua-vm0", requested: int = 0, size: int = 2 * GIB) -> str:
+    """A virtio-mem device, as a user writes it."""
+    return (
+        f"<memory model='virtio-mem'><target><size unit='b'>{size}</size><node>0</node><block unit='MiB'>2</block>"
+        f"<requested unit='b'>{requested}</requested></target><alias name='{alias}'/></memory>"
+    )
+
+
+def dimm(alias: str, size: int = GIB) -> str:
+    """A DIMM, as a user writes it."""
+    target = f"<target><size unit='b'>{size}</size><node>0</node></target>"
+    return f"<memory model='dimm'>{target}<alias name='{alias}'/></memory>"
+
+
+def libvirt(versions: Versions = NEW, **domains: t.Sequence[str]) -> model.Libvirt:
+    """A hypervisor with these domains, running, each guest with all that is requested of it."""
+    made = model.Libvirt(versions)
+    for name, devices in domains.items():
+        ports = "<controller type='pci' model='pcie-root-port'/>" * 6
+        made.define(DOMAIN.format(name=name, ports=ports, devices="".join(devices)))
+        made.start(name)
+    made.advance(made.now + 10)
+    return made
+
+
+def size(host: model.Libvirt, uuid: str, what: str, alias: str = "ua-vm0", scope: str = model.LIVE) -> int | None:
+    """One of the sizes of a device, in bytes; None if the device is not there."""
+    root = host.definition(uuid, scope)
+    found = next((item for item in model.memories(root) if model.alias_of(item) == alias), None)
+    return None if found is None else (model.number(found, f"target/{what}") or 0) * 1024
+
+
+def run(
+    host: model.Libvirt,
+    declared: t.Mapping[str, Declaration],
+    timeout: float = 30.0,
+    faults: t.Sequence[model.Fault] = (),
+    wait: bool = True,
+) -> list[_converge.Job]:
+    """A task over these domains, as the modules run one: nothing is changed if anything speaks against a plan."""
+    connection = model.Connection(host, faults)
+    patience = _converge.Patience(wait, timeout, interrupted=lambda: connection.interrupted)
+    hypervisor = t.cast("t.Any", connection)
+    jobs = _converge.prepare(hypervisor, [_converge.Order(*item) for item in declared.items()], patience)
+    if not any(job.error for job in jobs):
+        _converge.carry_out(hypervisor, jobs, patience, connection.clock)
+    connection.close()
+    return jobs
+
+
+def codes(jobs: t.Sequence[_converge.Job]) -> list[str | None]:
+    """How each domain ended."""
+    return [job.error.error_code if job.error else None for job in jobs]
+
+
+def requests(requested: int, alias: str = "ua-vm0", **more: t.Any) -> Declaration:
+    """A declaration of one virtio-mem device."""
+    return Declaration((Wish(alias=alias, requested=requested, **more),))
+
+
+# --- who was there must still be there when the task ends
+
+
+def _reset(host: model.Libvirt, uuid: str, paused: bool) -> None:
+    if paused:
+        host.suspend(uuid)
+    host.reset(uuid)
+
+
+LOSSES: dict[str, tuple[t.Callable[[model.Libvirt], None], str | None]] = {
+    "reset, and it stays paused": (lambda host: _reset(host, "a", paused=True), "not_converged"),
+    "reset, and it boots again": (lambda host: _reset(host, "a", paused=False), None),
+    "stopped": (lambda host: host.stop("a"), "domain_stopped"),
+    "stopped by a fault": (lambda host: host.suspend("a", error=True), None),  # it keeps what it has
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("had_it", [False, True])
+def test_a_guest_that_loses_its_memory_while_another_is_waited_for_is_not_green(loss: str, had_it: bool) -> None:
+    action, expected = LOSSES[loss]
+    host = libvirt(a=[vm(requested=GIB if had_it else 0)], b=[vm()])
+    host.machines["b"].guest = "nodriver"
+    began = host.now
+    host.later(8.0, lambda: action(host))
+    jobs = run(host, {"a": requests(GIB), "b": requests(GIB)}, timeout=12.0)
+    assert codes(jobs) == [expected, "not_converged"]
+    assert host.now - began < 13
+    if expected is None:
+        assert size(host, "a", "current") == GIB
+    if expected == "not_converged":
+        assert jobs[0].error is not None
+        assert jobs[0].error.details["shortfall"] == GIB
+        assert jobs[0].error.hint
+
+
+def test_a_guest_that_falls_back_at_the_very_end_is_waited_for() -> None:
+    host = libvirt(a=[vm()], b=[vm()])
+    host.machines["b"].guest = "nodriver"
+    began = host.now
+
+    def wakes() -> None:
+        host.machines["b"].guest = "driver"
+        host.reset("a")
+        host.machines["a"].state = "paused"
+        host.answer("b")
+
+    host.later(10.0, wakes)
+    host.later(20.0, lambda: host.resume("a"))
+    jobs = run(host, {"a": requests(GIB), "b": requests(GIB)})
+    assert codes(jobs) == [None, None]
+    assert 20 < host.now - began < 25
+    assert [size(host, name, "current") for name in "ab"] == [GIB, GIB]
+
+
+def test_who_does_not_wait_is_not_made_to() -> None:
+    host = libvirt(a=[vm()])
+    host.machines["a"].guest = "nodriver"
+    began = host.now
+    assert codes(run(host, {"a": requests(GIB)}, wait=False)) == [None]
+    assert host.now - began < 1

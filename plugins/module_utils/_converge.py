@@ -33,6 +33,7 @@ from ._memory.step import (
     SHRINK,
     UPDATE,
     Circumstances,
+    DevicePlan,
     Plan,
     Step,
 )
@@ -72,8 +73,8 @@ class Job:
     """One domain on its way: what was planned and done, what is seen, and what went wrong."""
 
     order: Order
+    circumstances: Circumstances
     uuid: str = ""
-    circumstances: Circumstances | None = None
     observed: Domain | None = None
     plan: Plan | None = None
     pending: list[Step] = field(default_factory=list)
@@ -83,19 +84,27 @@ class Job:
     replans: int = 0  # how often the domain was not as it was planned for
     planned: int = 0  # how many steps were done before the plan was made
     seen: int = 0  # how many steps were done before the running guest was last looked at
+    first: Plan | None = None  # what was planned before anything was done, if that is not `plan`
     error: VirtmemError | None = None
-
-    @property
-    def replanned(self) -> bool:
-        """Whether it was planned anew on the way."""
-        return self.replans > 0
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """What is done in all, in this order: the plan, unless the domain changed under it."""
-        if self.plan is None:
-            return ()
-        return (*self.done, *self.pending) if self.replanned else self.plan.steps
+        return (*self.done, *self.pending)
+
+    @property
+    def devices(self) -> tuple[DevicePlan, ...]:
+        """What happens to each device in all: from where the task found it to where the newest plan brings it."""
+        if self.plan is None or self.first is None:
+            return () if self.plan is None else self.plan.devices
+        declared = len(self.order.declaration.wishes)
+        began, newest = self.first.devices, self.plan.devices
+        whole = [replace(new, before=old.before) for old, new in zip(began[:declared], newest[:declared])]
+        # Those that had to go are planned for only as long as they are there.
+        left = {_names(device): device for device in newest[declared:]}
+        gone = dict.fromkeys(SCOPES)
+        whole += [replace(left.pop(_names(old), old), before=old.before, after=gone) for old in began[declared:]]
+        return (*whole, *left.values())
 
     @property
     def goals(self) -> tuple[Goal, ...]:
@@ -118,9 +127,12 @@ class Job:
 
     def planned_for(self, domain: Domain) -> Plan:
         """The plan for the domain as it is now."""
-        if self.circumstances is None:
-            raise AssertionError("a job with a plan has circumstances")
         return plan_domain(domain, self.order.declaration, self.circumstances)
+
+
+def _names(device: DevicePlan) -> tuple[str | None, ...]:
+    """How an undeclared device is recognised in another plan."""
+    return tuple(side.alias if side is not None else None for side in (device.before[LIVE], device.before[CONFIG]))
 
 
 # A domain is read again before each change of it, and is nearly always as it was. Enough for a hundred domains.
@@ -267,7 +279,15 @@ def _attempt(hypervisor: Hypervisor, job: Job, step: Step, clock: Clock) -> None
     except VirtmemError as error:
         _recover(hypervisor, job, error, clock)
         if job.error is not None:
-            _tell_the_half(job.error, step, any(done.scope == LIVE for done in job.done))
+            _tell_the_half(job.error, step, _guest_changed(job, step))
+
+
+def _guest_changed(job: Job, step: Step) -> bool:
+    """Whether the running side of the device that the step is about was changed already."""
+    device = next((device for device in job.known.devices if step in device.steps), None)
+    sides = [*device.before.values(), *device.after.values()] if device is not None else []
+    names = {side.alias for side in sides if side is not None and side.alias}
+    return any(done.scope == LIVE and (done in device.steps or done.alias in names) for done in job.done if device)
 
 
 def _tell_the_half(error: VirtmemError, step: Step, guest_changed: bool) -> None:
@@ -297,7 +317,7 @@ def _recover(hypervisor: Hypervisor, job: Job, error: VirtmemError, clock: Clock
         if error.error_code != "libvirt_error" or found.error_code not in ("libvirt_error", "connection_lost"):
             job.error = found
         return
-    if plan.steps == tuple(job.pending):
+    if [left.settled() for left in plan.steps] == [left.settled() for left in job.pending]:
         return
     if job.replans >= _MOST_REPLANS:
         # Whatever libvirt says, this is why.
@@ -308,6 +328,7 @@ def _recover(hypervisor: Hypervisor, job: Job, error: VirtmemError, clock: Clock
 
 
 def _adopt(job: Job, domain: Domain, plan: Plan, now: float) -> None:
+    job.first = job.first or job.plan
     job.observed, job.plan, job.pending = domain, plan, list(plan.steps)
     job.replans += 1
     job.planned = job.seen = len(job.done)
@@ -431,7 +452,7 @@ def prepare(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: Patienc
     circumstances = _circumstances(hypervisor, orders, patience)
     jobs: list[Job] = []
     for order in orders:
-        job = Job(order, circumstances=circumstances)
+        job = Job(order, circumstances)
         _guarded(job, functools.partial(_plan, hypervisor, job, [other.uuid for other in jobs]))
         jobs.append(job)
     return jobs
@@ -544,21 +565,28 @@ def _verify(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) 
         if job.error is not None:
             return
     job.error = _overtaken(fresh, left)
-    _guarded(job, functools.partial(_give_way, hypervisor, job, fresh))
+    _follow_the_guest(hypervisor, job, fresh, clock)
 
 
-def _give_way(hypervisor: Hypervisor, job: Job, domain: Domain) -> None:
+def _follow_the_guest(hypervisor: Hypervisor, job: Job, domain: Domain, clock: Clock) -> None:
     """Another task changed the guest last: the configuration that this one wrote goes back to what the guest has."""
     written = {step.before.alias for step in job.done if step.scope == CONFIG and step.op == UPDATE and step.before}
+    wishes = []
     for device in job.known.devices:
         live = progress.live_device(domain, device.wish)
-        if live is None or live.requested is None or live.user_alias not in written:
-            continue
-        wish = replace(device.wish, alias=live.alias, requested=live.requested, scope=CONFIG, resize="any")
-        for step in (
-            Job(Order(job.uuid, Declaration((wish,))), circumstances=job.circumstances).planned_for(domain).steps
-        ):
-            _do(hypervisor, job.uuid, step)
+        if live is not None and live.requested is not None and live.user_alias in written:
+            wish = replace(device.wish, alias=live.alias, requested=live.requested, scope=CONFIG, resize="any")
+            wishes.append(wish)
+    overtaken = job.error
+    try:
+        steps = plan_domain(domain, Declaration(tuple(wishes)), job.circumstances).steps if wishes else ()
+        job.pending = list(steps)
+        for step in steps:
+            _take(hypervisor, job, step, clock)
+    except VirtmemError as error:
+        job.pending = []
+        if overtaken is not None:
+            overtaken.msg += f" The configuration still has what this task wrote: {error.msg}"
 
 
 def _refresh(hypervisor: Hypervisor, job: Job) -> None:

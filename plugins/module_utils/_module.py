@@ -83,7 +83,7 @@ class Report:
             # Nothing could be planned; the devices are shown as they are.
             shown = [DevicePlan(wish, (), (), {}, {}) for wish in job.order.declaration.wishes]
             return [_device(job.observed, plan, False, self.tolerance) for plan in shown]
-        return [_device(job.observed, plan, self._as_planned, self.tolerance) for plan in job.plan.devices]
+        return [_device(job.observed, plan, self._as_planned, self.tolerance) for plan in job.devices]
 
     def common(self, job: _converge.Job | None) -> dict[str, t.Any]:
         """The part of a result that every domain has, whatever became of it."""
@@ -102,7 +102,7 @@ class Report:
         devices = self.devices(job) if job else []
         result = {**self.common(job), "device": devices[0] if devices else None, "duration": self.duration}
         if self.wants_diff and job and job.plan:
-            result["diff"] = job.plan.devices[0].diff()
+            result["diff"] = job.devices[0].diff()
         return result
 
     def layout_result(self) -> dict[str, t.Any]:
@@ -131,12 +131,12 @@ class Report:
         for job in self.jobs:
             if job.plan is None:
                 continue
-            config = job.plan.domain.config if side == "before" else job.plan.config
+            config = (job.first or job.plan).domain.config if side == "before" else job.plan.config
             devices: dict[str, t.Any] = {}
-            for plan in job.plan.devices:
+            for plan in job.devices:
                 name = plan.wish.describe()
                 # Devices without an alias that have to go may be alike.
-                alike = sum(other.wish.describe() == name for other in job.plan.devices[: len(devices)])
+                alike = sum(other.wish.describe() == name for other in job.devices[: len(devices)])
                 devices[f"{name} ({alike + 1})" if alike else name] = plan.diff()[side]
             shown[job.order.domain] = {"devices": devices}
             if job.order.declaration.readies and config is not None:

@@ -140,6 +140,7 @@ class Machine:
     nvdimm: bool = False  # QEMU was started with one
     guest: str = "driver"  # or nodriver, pinned
     leaving: list[ET.Element] = field(default_factory=list)  # what the guest was asked for and has not answered
+    qemu: int | None = None  # the version that it runs in, where that is not the host's (an update since its start)
 
 
 BOOKWORM = Versions(9_000_000, 7_002_022)
@@ -443,7 +444,9 @@ class Libvirt:
         if found is None:
             raise Refused(INTERNAL, f"no device found with alias {alias}")
         model = found.get("model")
-        if model in ("nvdimm", "virtio-pmem") or (model == "virtio-mem" and self.known.hypervisor < 8_001_000):
+        if model in ("nvdimm", "virtio-pmem") or (
+            model == "virtio-mem" and (machine.qemu or self.known.hypervisor) < 8_001_000
+        ):
             raise Refused(INTERNAL, "cannot be unplugged")
         if model == "virtio-mem" and (number(found, "target/current") or number(found, "target/requested")):
             raise Refused(INTERNAL, "virtio-mem device cannot get unplugged while 'size' != '0'")
@@ -693,6 +696,7 @@ class Connection:
     libvirt: Libvirt
     faults: t.Sequence[Fault] = ()
     loses_events: bool = False
+    refusals: t.Mapping[tuple[str, str], int] = field(default_factory=dict)  # what is refused of what, with which code
     calls: int = 0
     broken: bool = False
     interrupted: bool = False
@@ -727,6 +731,7 @@ class Connection:
                 if not fault.after:
                     fault.what(self)
             self._check()
+            self._refuse(what, of)
             result = action()
             if what != "read":
                 self.log.append((what, of))
@@ -737,6 +742,11 @@ class Connection:
         except Refused as error:
             raise _libvirt._error(error, f"{what} {of}", {"op": what}) from error
         return result
+
+    def _refuse(self, what: str, of: str) -> None:
+        if (what, of) in self.refusals:
+            self.log.append((what, of))
+            raise Refused(self.refusals[what, of], "made to fail")
 
     def _check(self) -> None:
         if self.broken:

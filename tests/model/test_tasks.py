@@ -70,11 +70,11 @@ def run(
     host: model.Libvirt,
     declared: t.Mapping[str, Declaration],
     timeout: float = 30.0,
-    faults: t.Sequence[model.Fault] = (),
     wait: bool = True,
+    connection: model.Connection | None = None,
 ) -> list[_converge.Job]:
     """A task over these domains, as the modules run one: nothing is changed if anything speaks against a plan."""
-    connection = model.Connection(host, faults)
+    connection = connection or model.Connection(host)
     patience = _converge.Patience(wait, timeout, interrupted=lambda: connection.interrupted)
     hypervisor = t.cast("t.Any", connection)
     jobs = _converge.prepare(hypervisor, [_converge.Order(*item) for item in declared.items()], patience)
@@ -155,3 +155,97 @@ def test_who_does_not_wait_is_not_made_to() -> None:
     began = host.now
     assert codes(run(host, {"a": requests(GIB)}, wait=False)) == [None]
     assert host.now - began < 1
+
+
+# --- a call that libvirt refuses
+
+
+def test_what_is_refused_is_tried_once_though_the_guest_moves() -> None:
+    host = libvirt(a=[vm(requested=GIB)])
+    host.lag = 60.0
+    first = requests(2 * GIB)
+    run(host, {"a": first}, wait=False)
+    # It has half of it between the plan and the refusal.
+    host.advance((host.next_due() or 0) - 0.007)
+    connection = model.Connection(host, refusals={("update", "live"): model.INTERNAL})
+    jobs = run(host, {"a": requests(GIB)}, connection=connection)
+    assert codes(jobs) == ["libvirt_error"]
+    assert connection.log == [("update", "live")]
+    assert size(host, "a", "current") == GIB * 3 // 2
+
+
+def test_a_refused_unplug_of_an_emptied_device_is_not_tried_again() -> None:
+    host = libvirt(a=[vm(requested=GIB)])
+    connection = model.Connection(host, refusals={("unplug", "ua-vm0"): model.OPERATION_FAILED})
+    jobs = run(host, {"a": Declaration((Wish(alias="ua-vm0", state="absent", scope="live"),))}, connection=connection)
+    assert codes(jobs) == ["libvirt_error"]
+    assert connection.log == [("update", "live"), ("unplug", "ua-vm0")]
+
+
+# --- what belongs to one device
+
+
+def test_only_a_device_whose_running_side_was_changed_is_said_to_be() -> None:
+    host = libvirt(a=[vm("ua-a"), vm("ua-b")])
+    wishes = (Wish(alias="ua-a", requested=GIB), Wish(alias="ua-b", requested=GIB, scope="config"))
+
+    def refuse_second(connection: model.Connection) -> None:
+        if sum(entry == ("update", "config") for entry in connection.log):
+            raise model.Refused(model.INTERNAL, "made to fail")
+
+    faults = [model.Fault(at, refuse_second) for at in range(1, 40)]
+    jobs = run(host, {"a": Declaration(wishes)}, connection=model.Connection(host, faults))
+    assert codes(jobs) == ["libvirt_error"]
+    assert jobs[0].error is not None
+    assert "running guest was changed" not in jobs[0].error.msg
+    assert size(host, "a", "requested", "ua-b", model.CONFIG) == 0
+
+
+# --- someone else at the same time
+
+
+def test_what_is_written_back_is_among_the_steps() -> None:
+    host = libvirt(a=[vm()], b=[vm()])
+    connection = model.Connection(host)
+
+    def other() -> None:
+        host.machines["b"].guest = "driver"
+        host.answer("b")
+        other_task = model.Connection(host)
+        run(host, {"a": requests(512 * MIB, scope="live")}, wait=False, connection=other_task)
+
+    host.machines["b"].guest = "nodriver"
+    host.later(10.0, other)
+    jobs = run(host, {"a": requests(GIB), "b": requests(GIB)}, connection=connection)
+    assert codes(jobs) == ["changed_meanwhile", None]
+    assert size(host, "a", "requested", scope=model.CONFIG) == 512 * MIB
+    done = [(step.op, step.scope, step.after.requested if step.after else None) for step in jobs[0].done]
+    assert done == [("update", "live", GIB), ("update", "config", GIB), ("update", "config", 512 * MIB)]
+    assert jobs[0].steps == tuple(jobs[0].done)
+    assert len(connection.log) == len(jobs[0].done) + len(jobs[1].done)
+
+
+def test_a_result_begins_where_the_task_began_though_it_was_planned_twice() -> None:
+    host = libvirt(a=[vm(), dimm("ua-old")])
+    declaration = Declaration((Wish(alias="ua-vm0", requested=GIB),), exclusive=True)
+    connection = model.Connection(host)
+    undone = []
+
+    def undo() -> None:
+        text = vm(requested=0)
+        found = next(i for i in model.memories(host.definition("a", "config")) if model.alias_of(i) == "ua-vm0")
+        model.set_number(t.cast("t.Any", found.find("target")), "requested", 0)
+        undone.append(text)
+
+    host.later(1.2, undo)
+    jobs = run(host, {"a": declaration}, connection=connection)
+    assert codes(jobs) == [None]
+    assert undone
+    vm_plan, dimm_plan = jobs[0].devices
+    for scope in (model.LIVE, model.CONFIG):
+        before, after = (getattr(vm_plan, side)[scope] for side in ("before", "after"))
+        assert (before.requested, after.requested) == (0, GIB), scope
+        old = dimm_plan.before[scope]
+        assert old is not None
+        assert old.alias == "ua-old"
+        assert dimm_plan.after[scope] is None

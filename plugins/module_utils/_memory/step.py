@@ -56,6 +56,18 @@ class Step:
         """The step as results show it."""
         return {"op": self.op, "scope": self.scope, "xml": xml.indented(self.xml)}
 
+    def settled(self) -> tuple[object, ...]:
+        """What is done to what, without what moves by itself: steps of two plans are compared by this."""
+        # A configuration's element is written as a whole, with what this collection does not know.
+        element = self.xml if self.scope == CONFIG else None
+        sides = tuple(side.settled() if side is not None else None for side in (self.before, self.after))
+        return (self.op, self.scope, sides, self.ready, element)
+
+    @property
+    def alias(self) -> str | None:
+        """The name of the device, in its scope, that the step is about; None if it is about the domain."""
+        return next((side.alias for side in (self.before, self.after) if side is not None and side.alias), None)
+
     @functools.cached_property
     def after(self) -> Device | None:
         """The device that the step leaves."""

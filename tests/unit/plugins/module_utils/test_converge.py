@@ -135,7 +135,7 @@ def start(host: Hypervisor, requested: int = 2 * GIB) -> list[_converge.Job]:
         wish = Wish(alias="ua-vm0", requested=requested, scope="live")
         plan = planning.planned(observed, wish)
         order = _converge.Order(uuid, Declaration((wish,)))
-        jobs.append(_converge.Job(order, uuid, planning.CIRCUMSTANCES, observed, plan, list(plan.steps)))
+        jobs.append(_converge.Job(order, planning.CIRCUMSTANCES, uuid, observed, plan, list(plan.steps)))
     host.log.clear()
     return jobs
 

@@ -404,7 +404,7 @@ def test_a_step_that_fails_because_the_domain_is_another_one_is_planned_again_on
     host = hypervisor(guest("a", vm("ua-vm0")), **{"update live a ua-vm0": vanishes})
     (job,) = run(host, {"a": declared(Wish(alias="ua-vm0", model="virtio-mem", size=2 * GIB, requested=GIB))})
     assert codes([job]) == [None]
-    assert job.replanned
+    assert job.replans
     assert changes(host) == ["update live a ua-vm0", "attach live a ua-vm0", "attach config a ua-vm0"]
     # The result has the steps that were taken, not those that failed.
     assert [step.op for step in job.steps] == ["attach", "attach"]

@@ -17,13 +17,13 @@ import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ._libvirt import Event, Hypervisor, Reading
+from ._libvirt import NOT_BY_QEMU, Event, Hypervisor, Reading
 from ._memory import progress, readiness, xml
 from ._memory.device import CONFIG, LIVE, SCOPES, SGX_EPC, Declaration, Definition, Device, Domain, Host
 from ._memory.errors import VirtmemError
 from ._memory.plan import evolved, plan_domain
 from ._memory.progress import Goal
-from ._memory.size import EXACT, Tolerance
+from ._memory.size import EXACT, Tolerance, show
 from ._memory.step import (
     ATTACH,
     DETACH,
@@ -259,15 +259,23 @@ def _interrupted(job: Job) -> VirtmemError:
         "task_interrupted",
         f"The task was interrupted before domain {job.domain.name} had what is declared.",
         {"domain": job.domain.name, "steps_left": len(job.pending)},
-        "Nothing is left half done; run the task again, and it goes on from there.",
+        "Run the task again, and it goes on from there.",
     )
+
+
+def _completes(job: Job, step: Step) -> bool:
+    """Whether the step brings to an end what was begun with the guest: it is taken though someone interrupts."""
+    if not job.done:
+        return False
+    # A guest that has given a device back gets the one that takes its place.
+    is_replacement = step.op == ATTACH and (job.done[-1].op, job.done[-1].scope) == (DETACH, LIVE)
+    return step.scope == CONFIG or is_replacement
 
 
 def _advance(hypervisor: Hypervisor, job: Job, rank: int, patience: Patience, clock: Clock) -> None:
     """Takes the job's steps up to this rank, or up to one that the guest must answer first."""
     while job.error is None and job.barrier is None and job.pending and job.pending[0].rank <= rank:
-        # What was begun with the guest is brought to an end in the configuration, whoever interrupts.
-        if patience.interrupted() and not (job.done and job.pending[0].scope == CONFIG):
+        if patience.interrupted() and not _completes(job, job.pending[0]):
             job.error = _interrupted(job)
             return
         _attempt(hypervisor, job, job.pending[0], clock)
@@ -277,7 +285,7 @@ def _attempt(hypervisor: Hypervisor, job: Job, step: Step, clock: Clock) -> None
     try:
         _take(hypervisor, job, step, clock)
     except VirtmemError as error:
-        _recover(hypervisor, job, error, clock)
+        _recover(hypervisor, job, step, error, clock)
         if job.error is not None:
             _tell_the_half(job.error, step, _guest_changed(job, step))
 
@@ -302,12 +310,21 @@ def _tell_the_half(error: VirtmemError, step: Step, guest_changed: bool) -> None
         error.msg += f" Whether the {what} was changed is not known."
 
 
-def _recover(hypervisor: Hypervisor, job: Job, error: VirtmemError, clock: Clock) -> None:
-    """A step failed: if the domain is not as it was planned for, plan again, a few times; else that is the end.
+def _is_fixed(step: Step, error: VirtmemError) -> bool:
+    """Whether QEMU has just shown that it can't unplug an emptied device at all, whatever its package's version."""
+    device = step.before
+    emptied = device is not None and device.requested == 0
+    return (step.op, step.scope, emptied) == (DETACH, LIVE, True) and error.details.get("libvirt_code") == NOT_BY_QEMU
+
+
+def _recover(hypervisor: Hypervisor, job: Job, step: Step, error: VirtmemError, clock: Clock) -> None:
+    """A step failed: if the domain is not as it was planned for, plan again, a few times; otherwise that is the end.
 
     What the domain is like decides, not what the error says.
     """
     job.error = error
+    if _is_fixed(step, error) and step.alias is not None:
+        job.circumstances = replace(job.circumstances, fixed=job.circumstances.fixed | {step.alias})
     if error.error_code not in ("changed_meanwhile", "libvirt_error", "domain_stopped"):
         return
     try:
@@ -501,6 +518,55 @@ def carry_out(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience,
     for job in jobs:
         if job.error is not None or (job.known.cut and (waited or job.done)):
             _refresh(hypervisor, job)
+        if job.error is not None:
+            _report_half_replaced(job.error, job)
+
+
+# How far a replacement got: what the guest is without then, and how it comes back.
+_HALF_REPLACED = {
+    "asked_for": (
+        "the guest was asked to give it back. It may still do so, and is without it then.",
+        "Run the task again to complete the replacement.",
+    ),
+    "emptied": (
+        "0 is requested of it, to empty it first: the guest is without its memory.",
+        "Run the task again to complete the replacement; without replace, the device gets what is declared.",
+    ),
+    "gone": (
+        "it has left the guest, but the new device was not attached: the guest is without it.",
+        "Run the task again when the cause is gone, and it attaches the new one. The next start of the domain brings "
+        "what its configuration has.",
+    ),
+}
+
+
+def _report_half_replaced(error: VirtmemError, job: Job) -> None:
+    """Says of a device that was to be replaced what the guest is without now, and how it comes back."""
+    for plan in (job.first or job.known).devices:
+        old, new = plan.before[LIVE], plan.after[LIVE]
+        state = _half_replaced(job, old, new) if plan.wish.replace and old is not None and new is not None else None
+        if state is None or old is None:
+            continue
+        consequence, remedy = _HALF_REPLACED[state]
+        error.msg += f" {old.alias} ({show(old.size)}) was to be replaced, and {consequence}"
+        error.hint = remedy if error.error_code == "task_interrupted" else f"{error.hint} {remedy}"
+        error.details["half_replaced"] = {"alias": old.alias, "state": state, "device": old.describe()}
+        return
+
+
+def _half_replaced(job: Job, old: Device, new: Device) -> str | None:
+    """How far a replacement got that was begun and not completed; None if it was not begun, or was completed."""
+    done = [step for step in job.done if step.scope == LIVE]
+    began = [step for step in done if step.alias == old.alias and (step.op == DETACH or step.until is not None)]
+    if not began or any(step.op == ATTACH and step.after and step.after.size == new.size for step in done):
+        return None
+    live = job.domain.live
+    found = next((device for device in live.devices if device.alias == old.alias), None) if live is not None else None
+    if found is None:
+        return "gone" if live is not None else None
+    if found.requested:
+        return None
+    return "asked_for" if found.requested is None else "emptied"
 
 
 def _settle(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, deadline: float, clock: Clock) -> bool:

@@ -107,6 +107,10 @@ class _EventLoop:
 _EVENT_LOOP = _EventLoop()
 
 
+# The code of what QEMU itself refused (VIR_ERR_INTERNAL_ERROR).
+NOT_BY_QEMU = 1
+
+
 def _error(error: t.Any, doing: str, details: t.Mapping[str, t.Any] | None = None) -> VirtmemError:
     """libvirt's error as the project's own; `doing` completes the sentence `libvirt could not ...`."""
     code = error.get_error_code()

@@ -28,7 +28,7 @@ ET.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
 INTERNAL, INVALID_ARG, OPERATION_FAILED, XML_ERROR, XML_DETAIL, SYSTEM_ERROR = 1, 8, 9, 27, 35, 38
 NO_DOMAIN, OPERATION_INVALID, UNSUPPORTED, TIMEOUT, DEVICE_MISSING = 42, 55, 67, 68, 99
 
-LIVE, CONFIG = "live", "config"
+LIVE, CONFIG = SCOPES = ("live", "config")
 DIMMS, VIRTIO = ("dimm", "nvdimm"), ("virtio-mem", "virtio-pmem")
 MIB = 1024  # KiB, as everything here
 _UNITS = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "MiB": 1024, "GiB": 1024**2, "TiB": 1024**3}

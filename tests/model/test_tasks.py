@@ -249,3 +249,162 @@ def test_a_result_begins_where_the_task_began_though_it_was_planned_twice() -> N
         assert old is not None
         assert old.alias == "ua-old"
         assert dimm_plan.after[scope] is None
+
+
+# --- a device that is replaced
+
+
+@pytest.mark.parametrize("had", [512 * MIB, 1536 * MIB])
+@pytest.mark.parametrize(("resize", "allowed"), [("any", (-1, 1)), ("grow", (1,)), ("shrink", (-1,)), ("never", ())])
+def test_a_replaced_device_keeps_what_resize_keeps(had: int, resize: str, allowed: tuple[int, ...]) -> None:
+    host = libvirt(a=[vm(requested=had)])
+    declaration = requests(GIB, size=4 * GIB, resize=resize, replace=True)
+    jobs = run(host, {"a": declaration})
+    assert codes(jobs) == [None]
+    expected = GIB if (1 if had < GIB else -1) in allowed else had
+    for scope in model.SCOPES:
+        assert (size(host, "a", "size", scope=scope), size(host, "a", "requested", scope=scope)) == (4 * GIB, expected)
+    assert size(host, "a", "current") == expected
+    assert run(host, {"a": declaration})[0].steps == ()
+
+
+@pytest.mark.parametrize("resize", ["grow", "never"])
+def test_what_a_smaller_device_could_not_keep_is_an_error(resize: str) -> None:
+    host = libvirt(a=[vm(requested=1536 * MIB)])
+    before = model.dumped(host.definition("a", model.LIVE))
+    jobs = run(host, {"a": requests(512 * MIB, size=GIB, resize=resize, replace=True)})
+    assert codes(jobs) == ["requested_exceeds_size"]
+    assert jobs[0].error is not None
+    assert "resize" in jobs[0].error.msg + jobs[0].error.hint
+    assert model.dumped(host.definition("a", model.LIVE)) == before
+
+
+REPLACED = {
+    "virtio-mem": (vm(requested=GIB), Wish(alias="ua-vm0", size=4 * GIB, requested=GIB, replace=True)),
+    "dimm": (dimm("ua-vm0"), Wish(alias="ua-vm0", size=2 * GIB, replace=True)),
+}
+
+
+@pytest.mark.parametrize("kind", REPLACED)
+def test_a_replacement_that_libvirt_does_not_take_is_said_to_be_half(kind: str) -> None:
+    element, wish = REPLACED[kind]
+    host = libvirt(a=[element])
+    connection = model.Connection(host, refusals={("attach", "live"): model.INTERNAL})
+    (job,) = run(host, {"a": Declaration((wish,))}, connection=connection)
+    assert codes([job]) == ["libvirt_error"]
+    assert size(host, "a", "size") is None
+    _says_half(job, "gone")
+    # What it says is true: the next task attaches it.
+    assert codes(run(host, {"a": Declaration((wish,))})) == [None]
+    assert [size(host, "a", "size", scope=scope) for scope in model.SCOPES] == [wish.size] * 2
+
+
+def _says_half(job: _converge.Job, state: str) -> None:
+    error = job.error
+    assert error is not None
+    half = error.details["half_replaced"]
+    assert (half["alias"], half["state"]) == ("ua-vm0", state)
+    assert "ua-vm0" in error.msg
+    assert "is without" in error.msg
+    assert "again" in error.hint
+    assert "Nothing is left half done" not in error.hint
+
+
+@pytest.mark.parametrize("how", ["interrupted", "timeout"])
+def test_a_replacement_that_ends_while_it_is_emptied_is_said_to_be_half(how: str) -> None:
+    element, wish = REPLACED["virtio-mem"]
+    host = libvirt(a=[element])
+    host.machines["a"].guest = "nodriver"
+    connection = model.Connection(host)
+
+    def interrupt() -> None:
+        connection.interrupted = True
+        connection.wake()
+
+    if how == "interrupted":
+        host.later(5.0, interrupt)
+    (job,) = run(host, {"a": Declaration((wish,))}, connection=connection)
+    assert codes([job]) == ["task_interrupted" if how == "interrupted" else "not_converged"]
+    assert size(host, "a", "requested") == 0
+    _says_half(job, "emptied")
+    host.machines["a"].guest = "driver"
+    host.answer("a")
+    assert codes(run(host, {"a": Declaration((wish,))})) == [None]
+    assert [size(host, "a", "requested", scope=scope) for scope in model.SCOPES] == [GIB] * 2
+
+
+def test_what_resize_keeps_is_kept_over_a_replacement_that_was_interrupted() -> None:
+    host = libvirt(a=[vm(requested=1536 * MIB)])
+    host.machines["a"].guest = "nodriver"
+    declaration = requests(GIB, size=4 * GIB, resize="grow", replace=True)
+    assert codes(run(host, {"a": declaration})) == ["not_converged"]
+    host.machines["a"].guest = "driver"
+    host.answer("a")
+    assert codes(run(host, {"a": declaration})) == [None]
+    assert [size(host, "a", "requested", scope=scope) for scope in model.SCOPES] == [1536 * MIB] * 2
+
+
+def test_a_dimm_that_the_guest_was_asked_for_may_still_go() -> None:
+    element, wish = REPLACED["dimm"]
+    host = libvirt(a=[element])
+    host.machines["a"].guest = "nodriver"
+    (job,) = run(host, {"a": Declaration((wish,))})
+    assert codes([job]) == ["not_converged"]
+    assert job.error is not None
+    assert job.error.details["half_replaced"]["state"] == "asked_for"
+    assert "may still" in job.error.msg
+
+
+def test_who_interrupts_leaves_no_guest_without_its_device() -> None:
+    element, wish = REPLACED["dimm"]
+    host = libvirt(a=[element])
+    connection = model.Connection(host)
+
+    def interrupt() -> None:
+        # At the very moment at which the guest has given it back.
+        if size(host, "a", "size") is None:
+            connection.interrupted = True
+        else:
+            host.later(0.01, interrupt)
+
+    interrupt()
+    jobs = run(host, {"a": Declaration((wish,))}, connection=connection)
+    assert size(host, "a", "size") == wish.size
+    assert codes(jobs) in ([None], ["task_interrupted"])
+
+
+def test_a_guest_of_an_older_qemu_keeps_its_emptied_device_until_the_restart() -> None:
+    host = libvirt(a=[vm(requested=GIB)])
+    host.machines["a"].qemu = OLD.hypervisor
+    declaration = Declaration((Wish(alias="ua-vm0", state="absent"),))
+    (job,) = run(host, {"a": declaration})
+    assert codes([job]) == [None]
+    assert [(step.op, step.scope) for step in job.done] == [("update", "live"), ("detach", "config")]
+    assert job.plan is not None
+    assert "ua-vm0" in job.plan.restart_reasons[0]
+    assert [size(host, "a", "current"), size(host, "a", "size", scope=model.CONFIG)] == [0, None]
+    (again,) = run(host, {"a": declaration})
+    assert (again.error, again.done) == (None, [])
+    host.stop("a")
+    host.start("a")
+    assert size(host, "a", "size") is None
+
+
+@pytest.mark.parametrize("scope", ["live", "both"])
+def test_a_guest_of_an_older_qemu_that_must_lose_its_device_at_once(scope: str) -> None:
+    host = libvirt(a=[vm(requested=GIB)])
+    host.machines["a"].qemu = OLD.hypervisor
+    jobs = run(host, {"a": Declaration((Wish(alias="ua-vm0", state="absent", scope=scope),))})
+    assert codes(jobs) == ["needs_restart"]
+    assert size(host, "a", "size", scope=model.CONFIG) is not None
+
+
+def test_a_device_of_an_older_qemu_gets_its_memory_back_instead_of_a_replacement() -> None:
+    host = libvirt(a=[vm(requested=GIB)])
+    host.machines["a"].qemu = OLD.hypervisor
+    (job,) = run(host, {"a": requests(1536 * MIB, size=4 * GIB, replace=True)})
+    assert codes([job]) == [None]
+    assert [size(host, "a", what) for what in ("size", "current")] == [2 * GIB, 1536 * MIB]
+    assert [size(host, "a", what, scope=model.CONFIG) for what in ("size", "requested")] == [4 * GIB, 1536 * MIB]
+    assert job.plan is not None
+    assert job.plan.restart_reasons

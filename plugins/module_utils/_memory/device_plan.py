@@ -86,6 +86,34 @@ def _new_values(definition: Definition, wish: Wish) -> dict[str, t.Any]:
     return values
 
 
+def _kept(device: Device, wish: Wish) -> int | None:
+    """What is to be requested of a device: what is declared, or what it has if `resize` keeps that."""
+    if wish.requested is None or _may_move(device.requested or 0, wish.requested, wish.resize):
+        return wish.requested
+    return device.requested
+
+
+def _changed(device: Device, wish: Wish, changes: t.Mapping[str, t.Any], arch: str) -> dict[str, t.Any]:
+    """The properties of a device after these changes.
+
+    Raises:
+        VirtmemError: there is no such device.
+    """
+    values = {**_values_of(device), **changes}
+    problem = rules.options(device.model, wish.given()) or rules.device(values, changes, arch)
+    if problem is None:
+        return values
+    kept = values.get("requested")
+    if problem.details.get("option") == "requested" and wish.requested not in (None, kept):
+        raise VirtmemError(
+            problem.error_code,
+            f"resize: {wish.resize} keeps what is requested of {_name(wish, device)} now. {problem.msg}",
+            problem.details | {"resize": wish.resize},
+            f"Declare a device that takes {show(kept or 0)}, or allow the change with resize: any.",
+        )
+    raise problem
+
+
 # --- one scope
 
 
@@ -124,9 +152,8 @@ def _plan_config(
         changes["requested"] = wish.requested
     if not changes:
         return None
-    values = _values_of(device) | changes
-    problem = rules.options(device.model, wish.given()) or rules.device(values, changes, definition.arch)
-    problem = problem or rules.resize_config(definition, device, values["size"])
+    values = _changed(device, wish, changes, definition.arch)
+    problem = rules.resize_config(definition, device, values["size"])
     if problem is None and circumstances.host is not None:
         problem = rules.host(values, circumstances.host, CONFIG)
     if problem is None and "node" in changes:
@@ -222,17 +249,16 @@ def _removal(device: Device, wish: Wish) -> tuple[Step, ...]:
 
 def _plan_live_replace(live: _Live, device: Device, changes: t.Mapping[str, t.Any]) -> _LivePlan:
     """Detach and attach, where the task allows it by name."""
-    values = dict(changes)
-    if live.wish.requested is not None:
-        values["requested"] = live.wish.requested
-    problem = rules.options(device.model, live.wish.given())
-    if problem:
-        raise problem
-    removal = _removal(device, live.wish)
+    # One that is asked to be empty may be so because a replacement was interrupted: the configuration has what it had.
+    had = live.twin if device.requested == 0 and live.twin is not None else device
+    wish = replace(live.wish, requested=_kept(had, live.wish))
+    values = dict(changes) if wish.requested is None else {**changes, "requested": wish.requested}
+    _changed(device, live.wish, values, live.definition.arch)
+    removal = _removal(device, wish)
     definition = live.definition.without(device)
     pattern = replace(device, xml=xml.twin_device(device.xml, values))
     attached = _plan_live_attach(
-        replace(live, definition=definition, device=None, twin=pattern, strict=True, staged=False)
+        replace(live, definition=definition, device=None, twin=pattern, wish=wish, strict=True, staged=False)
     )
     return replace(attached, steps=(*removal, *attached.steps))
 
@@ -245,7 +271,7 @@ def _plan_live(live: _Live) -> _LivePlan:
     changes = _differences(device, wish, LIVE, live.definition.arch)
     # A device is not taken from a guest only to give it a name.
     replaceable = {name: value for name, value in changes.items() if name != "alias"}
-    if replaceable and wish.replace and support.can_unplug(device.model, live.circumstances.versions):
+    if replaceable and wish.replace and live.circumstances.can_unplug(device):
         return _plan_live_replace(live, device, changes)
     reasons = list(_reasons_to_restart(device, wish, changes))
     # Without a configuration to stage it in, the difference would be forgotten: a transient domain.
@@ -269,7 +295,7 @@ def _plan_live_absent(live: _Live) -> _LivePlan:
     device, wish = live.device, live.wish
     if device is None:
         return _LivePlan()
-    if support.can_unplug(device.model, live.circumstances.versions):
+    if live.circumstances.can_unplug(device):
         return _LivePlan(_removal(device, wish))
     reason = (
         f"A device of model {device.model} can't be unplugged from this running guest; "

@@ -38,6 +38,13 @@ class Circumstances:
     versions: support.Versions
     host: Host | None = None  # needed where a wish names host nodes or pages
     wait: bool = True  # without, a plan ends where the guest would have to answer first
+    # The aliases of running devices that QEMU did not unplug. The version is that of the host's package; a guest may
+    # run in an older one, since before an update.
+    fixed: frozenset[str] = frozenset()
+
+    def can_unplug(self, device: Device) -> bool:
+        """Whether the running guest can be asked to give this device back."""
+        return device.alias not in self.fixed and support.can_unplug(device.model, self.versions)
 
 
 @dataclass(frozen=True)

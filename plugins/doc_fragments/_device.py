@@ -155,8 +155,8 @@ options:
     description:
       - The directions in which O(requested) may move a device that exists.
       - With V(grow), a device that has more already is fine. With V(shrink), one that has less is.
-      - With V(never), O(requested) is only used for a new device. One that takes the place of another (O(replace)) is not
-        new: it gets what the other one had, unless O(resize) allows a change.
+      - With V(never), O(requested) is only used for a new device. A device that takes the place of another (O(replace))
+        is not new. It gets what the other one had, unless O(resize) allows a change.
     type: str
     choices: [any, grow, shrink, never]
     default: any

@@ -79,6 +79,9 @@ class Job:
     plan: Plan | None = None
     pending: list[Step] = field(default_factory=list)
     done: list[Step] = field(default_factory=list)
+    refused: VirtmemError | None = None  # why the next step was refused, which is tried again when there is more room
+    retried: bool = False
+    peers: t.Sequence[Job] = ()  # all jobs of the task
     barrier: Goal | None = None  # what the guest must reach before the next step
     movements: dict[Goal, progress.Movement] = field(default_factory=dict)
     replans: int = 0  # how often the domain was not as it was planned for
@@ -274,7 +277,7 @@ def _completes(job: Job, step: Step) -> bool:
 
 def _advance(hypervisor: Hypervisor, job: Job, rank: int, patience: Patience, clock: Clock) -> None:
     """Takes the job's steps up to this rank, or up to one that the guest must answer first."""
-    while job.error is None and job.barrier is None and job.pending and job.pending[0].rank <= rank:
+    while not (job.error or job.refused or job.barrier) and job.pending and job.pending[0].rank <= rank:
         if patience.interrupted() and not _completes(job, job.pending[0]):
             job.error = _interrupted(job)
             return
@@ -285,9 +288,32 @@ def _attempt(hypervisor: Hypervisor, job: Job, step: Step, clock: Clock) -> None
     try:
         _take(hypervisor, job, step, clock)
     except VirtmemError as error:
-        _recover(hypervisor, job, step, error, clock)
-        if job.error is not None:
-            _tell_the_half(job.error, step, _guest_changed(job, step))
+        if _wants_room(step, error) and not job.retried and any(map(_gives_back, job.peers)):
+            job.refused = error
+        else:
+            _fail(hypervisor, job, error, clock)
+
+
+def _wants_room(step: Step, error: VirtmemError) -> bool:
+    """Whether QEMU refused a device that it may take when the host has more memory: it says that in words only."""
+    return (step.op, step.scope) == (ATTACH, LIVE) and error.details.get("libvirt_code") == NOT_BY_QEMU
+
+
+def _fail(hypervisor: Hypervisor, job: Job, error: VirtmemError, clock: Clock) -> None:
+    """The next step has failed."""
+    step, job.refused = job.pending[0], None
+    _recover(hypervisor, job, step, error, clock)
+    if job.error is not None:
+        _tell_the_half(job.error, step, _guest_changed(job, step))
+
+
+def _gives_back(job: Job) -> bool:
+    """Whether the guest still holds memory that it is asked for, as far as was last seen."""
+    goals = (*job.goals, *job.known.goals) if job.error is None and not job.known.cut else ()
+    return any(
+        goal.high is not None and progress.held(progress.live_device(job.domain, goal.wish), goal) > goal.high
+        for goal in goals
+    ) or any(goal.gone and not goal.reached(progress.live_device(job.domain, goal.wish), EXACT) for goal in goals)
 
 
 def _guest_changed(job: Job, step: Step) -> bool:
@@ -371,13 +397,11 @@ def _look(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) ->
     True when nothing is left to wait for.
     """
     while job.error is None:
+        if job.refused is not None and not _retry(hypervisor, job, patience, clock):
+            return False
         goals = job.goals
-        try:
-            job.observed = observe(hypervisor, job.uuid, (LIVE,))
-            job.seen = len(job.done)
+        if job.error is None and _seen_anew(hypervisor, job):
             job.error = next((error for goal in goals if (error := progress.pointless(job.domain, goal))), None)
-        except VirtmemError as error:
-            job.error = error
         if job.error is not None:
             break
         tolerance = EXACT if job.barrier else patience.tolerance
@@ -394,6 +418,26 @@ def _look(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) ->
     return True
 
 
+def _retry(hypervisor: Hypervisor, job: Job, patience: Patience, clock: Clock) -> bool:
+    """Tries again what was refused, as soon as no guest has memory to give back any longer. Whether it was tried."""
+    if not _seen_anew(hypervisor, job):
+        return True
+    if any(map(_gives_back, job.peers)):
+        return False
+    job.refused, job.retried = None, True
+    _advance(hypervisor, job, GROW, patience, clock)
+    return True
+
+
+def _seen_anew(hypervisor: Hypervisor, job: Job) -> bool:
+    try:
+        job.observed = observe(hypervisor, job.uuid, (LIVE,))
+        job.seen = len(job.done)
+    except VirtmemError as error:
+        job.error = error
+    return job.error is None
+
+
 def _reached(job: Job, goal: Goal, tolerance: Tolerance, now: float) -> bool:
     device = progress.live_device(job.domain, goal.wish)
     if goal not in job.movements:
@@ -403,6 +447,10 @@ def _reached(job: Job, goal: Goal, tolerance: Tolerance, now: float) -> bool:
 
 
 def _give_up(job: Job, patience: Patience, now: float) -> None:
+    if job.refused is not None:
+        job.error = job.refused
+        job.error.msg += f" The memory that other guests were to give back did not come within {patience.timeout:g} s."
+        return
     tolerance = EXACT if job.barrier else patience.tolerance
     for goal in job.goals:
         device = progress.live_device(job.domain, goal.wish)
@@ -446,7 +494,7 @@ def _wait(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, dea
 
 def _is_there(job: Job, patience: Patience) -> bool:
     """Whether the guest has all that is declared, as far as was last seen."""
-    return job.barrier is None and all(
+    return not (job.barrier or job.refused) and all(
         goal.reached(progress.live_device(job.domain, goal.wish), patience.tolerance) for goal in job.goals
     )
 
@@ -469,7 +517,7 @@ def prepare(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: Patienc
     circumstances = _circumstances(hypervisor, orders, patience)
     jobs: list[Job] = []
     for order in orders:
-        job = Job(order, circumstances)
+        job = Job(order, circumstances, peers=jobs)
         _guarded(job, functools.partial(_plan, hypervisor, job, [other.uuid for other in jobs]))
         jobs.append(job)
     return jobs
@@ -575,11 +623,15 @@ def _settle(hypervisor: Hypervisor, jobs: t.Sequence[Job], patience: Patience, d
     Whoever had the memory and lost it while another was waited for (a reset, a guest that gives memory back) is
     waited for again, until the deadline. Whether there was anything to wait for.
     """
+    for job in jobs:
+        if job.refused is not None and not patience.wait:
+            _fail(hypervisor, job, job.refused, clock)
+            _advance(hypervisor, job, GROW, patience, clock)
     pending = [job for job in jobs if job.error is None and (job.done or not _is_there(job, patience))]
     waited = patience.wait and bool(pending)
     while True:
         if patience.wait:
-            _wait(hypervisor, [job for job in pending if job.goals], patience, deadline, clock)
+            _wait(hypervisor, [job for job in pending if job.goals or job.refused], patience, deadline, clock)
         for job in jobs:
             if job.error is None and not job.known.cut and (waited or job.done):
                 _verify(hypervisor, job, patience, clock)

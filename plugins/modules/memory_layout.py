@@ -19,7 +19,8 @@ description:
     Every request is sent first, then all guests are waited for at the same time, so that a hundred domains take
     little longer than the
     slowest of them.
-  - What gives memory back comes before what takes it.
+  - What gives memory back comes before what takes it. Nobody waits for it without need. If QEMU refuses a new device
+    meanwhile, since the host has no memory for it, the device is attached when the guests have given their memory back.
   - All domains are read and planned before anything is changed. Where one can't have what is declared for it,
     because it does not exist,
     an option is wrong, or its C(maxMemory), slots or ports do not suffice, the task fails and changes nothing

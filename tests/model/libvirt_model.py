@@ -154,6 +154,7 @@ class Libvirt:
     now: float = 1000.0
     lag: float = 1.5  # what a guest takes to answer
     machines: dict[str, Machine] = field(default_factory=dict)
+    host_memory: int | None = None  # KiB that all memory devices have together; None for as much as is wanted
     config_refused: bool = False  # the disk where configurations are stored is full
     listeners: list[t.Callable[[str, str | None, bool], None]] = field(default_factory=list)
     _due: list[tuple[float, int, t.Callable[[], None]]] = field(default_factory=list)
@@ -376,8 +377,16 @@ class Libvirt:
             raise Refused(INTERNAL, "No more available PCI slots")
         size = -(-size_of(device) // MIB) * MIB
         set_number(t.cast(ET.Element, device.find("target")), "size", size)
+        if self.host_memory is not None and model == "dimm" and self._held() + size > self.host_memory:
+            raise Refused(INTERNAL, "cannot set up guest memory: Cannot allocate memory")
         if model not in ("nvdimm", "virtio-pmem") and size % max(number(device, "target/block") or 0, 2 * MIB):
             raise Refused(INTERNAL, "backend memory size must be multiple of 0x200000")
+
+    def _held(self) -> int:
+        """KiB that guests have of their devices."""
+        devices = [item for one in self.machines.values() if one.live is not None for item in memories(one.live)]
+        moving = {"virtio-mem": "target/current"}
+        return sum(number(item, moving.get(item.get("model", ""), "target/size")) or 0 for item in devices)
 
     def update(self, uuid: str, scope: str, text: str) -> None:
         """Updates a device in one scope."""

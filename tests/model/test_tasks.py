@@ -408,3 +408,51 @@ def test_a_device_of_an_older_qemu_gets_its_memory_back_instead_of_a_replacement
     assert [size(host, "a", what, scope=model.CONFIG) for what in ("size", "requested")] == [4 * GIB, 1536 * MIB]
     assert job.plan is not None
     assert job.plan.restart_reasons
+
+
+# --- a host without room
+
+
+NEW_DIMM = Declaration((Wish(alias="ua-d", model="dimm", size=GIB),))
+
+
+def test_who_is_refused_for_want_of_memory_gets_what_others_give_back() -> None:
+    host = libvirt(a=[], b=[vm(requested=2 * GIB)])
+    host.host_memory = 2 * GIB // 1024
+    jobs = run(host, {"a": NEW_DIMM, "b": requests(GIB)})
+    assert codes(jobs) == [None, None]
+    assert (size(host, "a", "size", "ua-d"), size(host, "b", "current")) == (GIB, GIB)
+    assert host.now < 1020
+
+
+def test_the_same_within_one_guest() -> None:
+    host = libvirt(a=[vm(requested=2 * GIB)])
+    host.host_memory = 2 * GIB // 1024
+    declaration = Declaration((*NEW_DIMM.wishes, *requests(GIB).wishes))
+    assert codes(run(host, {"a": declaration})) == [None]
+    assert run(host, {"a": declaration})[0].steps == ()
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_who_is_refused_and_nobody_gives_memory_back_is_not_kept_waiting(wait: bool) -> None:
+    host = libvirt(a=[], b=[vm(requested=2 * GIB)])
+    host.host_memory = 2 * GIB // 1024
+    began = host.now
+    declared = {"a": NEW_DIMM, "b": requests(GIB)} if not wait else {"a": NEW_DIMM}
+    jobs = run(host, declared, wait=wait)
+    assert codes(jobs)[0] == "libvirt_error"
+    assert host.now - began < 1
+    assert size(host, "a", "size", "ua-d", model.CONFIG) is None
+
+
+def test_who_waits_in_vain_for_the_memory_of_others_has_libvirts_own_error() -> None:
+    host = libvirt(a=[], b=[vm(requested=2 * GIB)])
+    host.host_memory = 2 * GIB // 1024
+    host.machines["b"].guest = "nodriver"
+    began = host.now
+    jobs = run(host, {"a": NEW_DIMM, "b": requests(GIB)})
+    assert codes(jobs) == ["libvirt_error", "not_converged"]
+    assert jobs[0].error is not None
+    assert "Cannot allocate memory" in jobs[0].error.msg
+    assert "give back" in jobs[0].error.msg
+    assert 30 <= host.now - began < 31

@@ -154,6 +154,7 @@ class Libvirt:
     now: float = 1000.0
     lag: float = 1.5  # what a guest takes to answer
     machines: dict[str, Machine] = field(default_factory=dict)
+    capabilities: str = "<capabilities/>"
     host_memory: int | None = None  # KiB that all memory devices have together; None for as much as is wanted
     config_refused: bool = False  # the disk where configurations are stored is full
     listeners: list[t.Callable[[str, str | None, bool], None]] = field(default_factory=list)
@@ -824,10 +825,12 @@ class Connection:
         return str(self._call(look))
 
     def capabilities(self) -> str:
-        """A host that nothing declared here asks about."""
-        raise NotImplementedError
+        """The host's nodes and pages."""
+        return str(self._call(lambda: self.libvirt.capabilities))
 
-    domain_capabilities = capabilities
+    def domain_capabilities(self) -> str:
+        """Nothing declared here asks for them."""
+        raise NotImplementedError
 
     def watch(self, uuid: str) -> None:
         """Hears of this domain from now on."""

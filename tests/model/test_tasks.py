@@ -456,3 +456,24 @@ def test_who_waits_in_vain_for_the_memory_of_others_has_libvirts_own_error() -> 
     assert "Cannot allocate memory" in jobs[0].error.msg
     assert "give back" in jobs[0].error.msg
     assert 30 <= host.now - began < 31
+
+
+# --- what a new device gets
+
+
+PAGES = {"KiB": 4, "MiB": 2, "GiB": 1}
+HOST = (
+    f"<capabilities><host><cpu>{''.join(f'<pages unit={unit!r} size={str(n)!r}/>' for unit, n in PAGES.items())}</cpu>"
+    "<topology><cells><cell id='0'>"
+    f"{''.join(f'<pages unit={unit!r} size={str(n)!r}>4096</pages>' for unit, n in PAGES.items())}"
+    "</cell></cells></topology></host></capabilities>"
+)
+
+
+@pytest.mark.parametrize(("pagesize", "block"), [(4096, 2 * MIB), (2 * MIB, 2 * MIB), (GIB, GIB), (None, 2 * MIB)])
+def test_a_new_device_has_blocks_of_its_huge_pages(pagesize: int | None, block: int) -> None:
+    host = libvirt(a=[])
+    host.capabilities = HOST
+    wish = Wish(alias="ua-new", model="virtio-mem", size=2 * GIB, requested=GIB, pagesize=pagesize)
+    assert codes(run(host, {"a": Declaration((wish,))})) == [None]
+    assert size(host, "a", "block", "ua-new") == block

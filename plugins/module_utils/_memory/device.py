@@ -99,6 +99,7 @@ class Definition:
     cells: tuple[int, ...] = ()  # the ids of the NUMA cells
     arch: str = "x86_64"
     free_ports: int | None = None  # hot-plug capable PCI Express ports; None where the machine has no such limit
+    port_room: int | None = None  # how many more such ports its PCI Express root takes
     other_aliases: frozenset[str] = frozenset()  # of the devices that are no memory
     acpi: bool = True  # DIMMs are plugged through it
     current_memory: int | None = None  # <currentMemory>
@@ -266,7 +267,7 @@ class Readiness:
 
     def applied(self, definition: Definition) -> Definition:
         """The definition that has it."""
-        ports = definition.free_ports
+        ports, room = definition.free_ports, definition.port_room
         return replace(
             definition,
             max_memory=definition.max_memory if self.max_memory is None else self.max_memory,
@@ -274,6 +275,7 @@ class Readiness:
             cells=definition.cells if self.cell_memory is None else (0,),
             cell_memory=definition.cell_memory if self.cell_memory is None else self.cell_memory,
             free_ports=(ports or 0) + self.ports if self.ports else ports,
+            port_room=None if room is None else max(room - self.ports, 0),
             acpi=definition.acpi or self.acpi,
         )
 

@@ -78,7 +78,8 @@ def _new_values(definition: Definition, wish: Wish) -> dict[str, t.Any]:
     values = wish.given()
     model = str(values.get("model", ""))
     if model == VIRTIO_MEM:
-        values.setdefault("block", wish.pagesize or support.smallest_block(definition.arch))
+        # A page of the ordinary size means no huge pages, and no smaller block.
+        values.setdefault("block", max(wish.pagesize or 0, support.smallest_block(definition.arch)))
     wants_node = "node" not in values and support.has_option(model, "node")
     # A virtio-mem guest on s390x has no NUMA cells at all; elsewhere libvirt adds the first where there is none.
     if wants_node and len(definition.cells) <= 1 and (definition.cells or definition.arch != "s390x"):

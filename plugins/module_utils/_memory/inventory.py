@@ -281,7 +281,13 @@ def describe(domain: Domain, selection: Selection, versions: support.Versions) -
     """Everything about one domain's memory."""
     definition = domain.live or domain.config
     if definition is None:
-        raise AssertionError("a domain is defined or runs")
+        # It was in the list as a transient one that runs, and stopped before it was read; another may be defined.
+        raise VirtmemError(
+            "domain_vanished",
+            f"Domain {domain.name} stopped while it was read.",
+            {"domain": domain.name, "state": domain.state},
+            "Run the task again to see what is there now.",
+        )
     return {
         **domain.describe(),
         "managed_save": domain.saved is not None,

@@ -184,6 +184,9 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
         if problem:
             raise problem
         lacking = readiness.lacking(declaration, domain.config, config, versions)
+        problem = readiness.too_many_ports(declaration, lacking, domain.config)
+        if problem:
+            raise problem
         steps = _with_readiness(steps, lacking, domain.config)
         config = readiness.result(lacking, domain.config, config)
     return Plan(

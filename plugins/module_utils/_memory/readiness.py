@@ -84,6 +84,26 @@ def too_few_slots(declaration: Declaration, after: Definition, versions: support
     )
 
 
+def too_many_ports(declaration: Declaration, found: Readiness, before: Definition) -> VirtmemError | None:
+    """A PCI Express root has room for a certain number of ports, beside what else is on it.
+
+    Args:
+        declaration: what is wanted.
+        found: what the definition is to be given.
+        before: the definition as it is.
+    """
+    if not found.ports or before.port_room is None or found.ports <= before.port_room:
+        return None
+    most = max((declaration.spare_ports or 0) - found.ports + before.port_room, 0)
+    return VirtmemError(
+        "invalid_option",
+        f"spare_ports: {declaration.spare_ports} take {found.ports} more ports, and the PCI Express root of the domain "
+        f"has room for {before.port_room} more.",
+        {"option": "spare_ports", "value": declaration.spare_ports, "needed": found.ports, "room": before.port_room},
+        f"Declare spare_ports: {most} or fewer.",
+    )
+
+
 def provisional(declaration: Declaration, definition: Definition, versions: support.Versions) -> Definition:
     """The definition as devices may be planned for it: with all the room that it has or is to get."""
     return _lacking(declaration, definition, versions, room=True).applied(definition)

@@ -110,8 +110,9 @@ SLOTS_ONLY_FOR_DIMMS = 9_005_000
 # libvirt 9.6.0 and later add the first NUMA cell themselves where maxMemory is set.
 ADDS_NUMA_CELL = 9_006_000
 
-# QEMU plugs memory in multiples of the transparent huge page; pSeries knows only 256 MiB.
-_SIZE_UNIT = {"ppc64": 256 * MIB, "ppc64le": 256 * MIB, "s390x": MIB}
+# libvirt aligns every memory device to 2 MiB, on s390x too (qemuDomainGetMemoryModuleSizeAlignment), and those of
+# pSeries to 256 MiB.
+_SIZE_UNIT = {"ppc64": 256 * MIB, "ppc64le": 256 * MIB}
 _DEFAULT_SIZE_UNIT = 2 * MIB
 # The smallest block of a virtio-mem device is the host's huge page (1 MiB on s390x). A host with larger
 # ones (aarch64 with 64 KiB pages: 512 MiB) is not visible from here; libvirt refuses it there.

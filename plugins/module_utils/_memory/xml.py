@@ -11,13 +11,14 @@ this collection does not know (or a later libvirt adds) survives.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import traceback
 import typing as t
 from dataclasses import dataclass
 
-from .device import Definition, Device, Host, Readiness, format_nodeset, parse_nodeset
+from .device import MODELS, Definition, Device, Host, Readiness, format_nodeset, parse_nodeset
 from .errors import VirtmemError
 from .size import KIB, UNITS, align_up
 
@@ -211,7 +212,19 @@ def _bus_address(address: Element | None) -> str | None:
     return " ".join([kind, *(f"{name}={value}" for name, value in others.items())])
 
 
+def _stranger(element: Element, position: int) -> Device:
+    """A device of a model that a later libvirt has: it has what all have, as far as that can be read."""
+    size = 0
+    with contextlib.suppress(KeyError, ValueError):
+        target = element.find("target/size")
+        size = 0 if target is None else _bytes(target)
+    alias = _raw(element, "alias/@name")
+    return Device(element.get("model", ""), size, alias, xml=_text(element), position=position)
+
+
 def _device(element: Element, position: int = -1) -> Device:
+    if element.get("model") and element.get("model") not in MODELS:
+        return _stranger(element, position)
     try:
         places = _places(element)
         readable = _readable(element.get("model", ""))
@@ -254,8 +267,39 @@ def _free_ports(devices: Element) -> int | None:
         if item.get("model") in _EXPRESS_PORTS
         and not any(target.get("hotplug") == "off" for target in item.iterchildren("target"))
     }
-    used = {_int(address.get("bus", "0"), 0) for address in devices.iter("address") if address.get("type") == "pci"}
-    return len(ports - used)
+    return len(ports - {bus for bus, _slot in _guest_addresses(devices)})
+
+
+def _guest_addresses(devices: Element) -> t.Iterator[tuple[int, int]]:
+    """Bus and slot of everything on the guest's PCI buses. An address below `<source>` is one of the host's."""
+    for device in devices:
+        for address in device.iterchildren("address"):
+            if address.get("type") == "pci":
+                yield _int(address.get("bus", "0"), 0), _int(address.get("slot", "0"), 0)
+
+
+# libvirt puts eight ports into a slot of the root. The first slot is the host bridge's, the last the chipset's.
+_PORTS_IN_A_SLOT = 8
+_ROOT_SLOTS = frozenset(range(1, 31))
+
+
+def _port_room(devices: Element) -> int | None:
+    """How many more ports the PCI Express root takes; None where there is no root.
+
+    Tried with libvirt 9.0 and 11.3: 240 where nothing else is on the root, then "a PCI slot is needed".
+    """
+    controllers = [item for item in devices.iterchildren("controller") if item.get("type") == "pci"]
+    if not any(item.get("model") == "pcie-root" for item in controllers):
+        return None
+    ports = [item for item in controllers if item.get("model") == "pcie-root-port"]
+    on_root = {slot for bus, slot in _guest_addresses(devices) if bus == 0}
+    with_ports = {
+        _int(address.get("slot", "0"), 0)
+        for port in ports
+        for address in port.iterchildren("address")
+        if _int(address.get("bus", "0"), 0) == 0
+    }
+    return max(len(_ROOT_SLOTS - (on_root - with_ports)) * _PORTS_IN_A_SLOT - len(ports), 0)
 
 
 def _cell_memory(cell: Element) -> int:
@@ -272,7 +316,7 @@ def read_definition(text: str) -> Definition:
     holder, cells = root.find("devices"), root.findall("cpu/numa/cell")
     if holder is None:
         holder = etree.Element("devices")
-    aliases = {item.get("name", "") for item in holder.iter("alias")}
+    aliases = {alias.get("name", "") for item in holder for alias in item.iterchildren("alias")}
     devices = tuple(_device(element, position) for position, element in enumerate(holder.iterchildren("memory")))
     try:
         memory, most, current = root.find("memory"), root.find("maxMemory"), root.find("currentMemory")
@@ -284,6 +328,7 @@ def read_definition(text: str) -> Definition:
             cells=tuple(_int(cell.get("id", str(number))) for number, cell in enumerate(cells)),
             arch=_raw(root, "os/type/@arch") or "x86_64",
             free_ports=_free_ports(holder),
+            port_room=_port_room(holder),
             acpi=root.find("features/acpi") is not None,
             current_memory=None if current is None else _bytes(current),
             cell_memory=sum(map(_cell_memory, cells)) if cells else None,
@@ -544,13 +589,19 @@ def _make_ready(root: Element, lacking: Readiness) -> None:
         cell.set("memory", _written(lacking.cell_memory, SIZE))
         cell.set("unit", "KiB")
     if lacking.ports:
-        devices = _child(root, "devices")
-        for _number in range(lacking.ports):
-            # libvirt gives it its index and address.
-            port = etree.Element("controller", type="pci", model="pcie-root-port")
-            controllers = devices.findall("controller")
-            if controllers:
-                port.tail = controllers[-1].tail
-                controllers[-1].addnext(port)
-            else:
-                devices.append(port)
+        _add_ports(_child(root, "devices"), lacking.ports)
+
+
+def _add_ports(devices: Element, count: int) -> None:
+    """Adds hot-plug ports behind the other controllers; libvirt gives each its index and address."""
+    controllers = devices.findall("controller")
+    place = devices.index(controllers[-1]) + 1 if controllers else len(devices)
+    ports = [etree.Element("controller", type="pci", model="pcie-root-port") for _number in range(count)]
+    if place:
+        before = devices[place - 1]
+        # What stands behind an element is its own: the last one's leads to the end of its parent.
+        ports[-1].tail, before.tail = before.tail, devices.text if place == len(devices) else before.tail
+        for port in ports[:-1]:
+            port.tail = before.tail
+    # One by one behind its neighbour, each would get the white space of all before it, and double it.
+    devices[place:place] = ports

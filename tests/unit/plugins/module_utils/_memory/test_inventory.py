@@ -337,3 +337,10 @@ def test_the_sums_are_those_of_all_that_is_listed() -> None:
         "drift": 2,
         "drift_kinds": {**dict.fromkeys(inventory.DRIFTS, 0), "not_converged": 1, "next_boot": 1},
     }
+
+
+def test_a_transient_domain_that_stopped_while_it_was_read_is_an_error_of_its_own() -> None:
+    with pytest.raises(VirtmemError) as caught:
+        told(Domain("web1", "u", "shutoff", persistent=False))
+    assert caught.value.error_code == "domain_vanished"
+    assert caught.value.hint

@@ -257,3 +257,18 @@ def test_a_second_time_changes_not_a_letter() -> None:
     assert xml.make_ready(once, Readiness()) == once
     limits = Readiness(max_memory=16 * GIB, slots=8, acpi=True)
     assert facts(xml.make_ready(once, limits)) == facts(once)
+
+
+@pytest.mark.parametrize(("spare", "most"), [(300, 240), (241, 240), (65535, 240)])
+def test_more_ports_than_the_root_takes_are_refused_by_name(spare: int, most: int) -> None:
+    error = refused(plain(free_ports=3, port_room=237), max_memory=16 * GIB, spare_ports=spare)
+    assert error.error_code == "invalid_option"
+    assert error.details == {"option": "spare_ports", "value": spare, "needed": spare - 3, "room": 237}
+    assert f"spare_ports: {most} or fewer" in error.hint
+    assert lacking(plain(free_ports=3, port_room=237), max_memory=16 * GIB, spare_ports=most).ports == 237
+
+
+def test_the_ports_of_new_devices_count_against_the_roots_room() -> None:
+    error = refused(plain(free_ports=0, port_room=3), VM, max_memory=16 * GIB, spare_ports=3)
+    assert error.details["needed"] == 4
+    assert "spare_ports: 2 or fewer" in error.hint

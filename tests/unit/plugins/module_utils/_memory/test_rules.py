@@ -112,7 +112,7 @@ def test_a_request_is_refused_exactly_where_libvirt_would(value: int, size: int,
         (2 * MIB, None, "x86_64"),
         (2 * MIB, 2 * MIB, "x86_64"),
         (8 * MIB, 4 * MIB, "x86_64"),
-        (MIB, MIB, "s390x"),
+        (2 * MIB, MIB, "s390x"),
         (512 * MIB, 2 * MIB, "ppc64le"),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_size_is_a_multiple_of_what_qemu_can_plug(value: int, block: int | Non
         (GIB + KIB, None, "x86_64", 2 * MIB),
         (6 * MIB, 4 * MIB, "x86_64", 4 * MIB),
         (2 * MIB, GIB, "x86_64", GIB),
-        (MIB + KIB, MIB, "s390x", MIB),
+        (MIB, MIB, "s390x", 2 * MIB),
         (128 * MIB, 2 * MIB, "ppc64", 256 * MIB),
     ],
 )

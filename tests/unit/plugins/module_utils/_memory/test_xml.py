@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Device
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Device, Readiness
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, KIB, MIB
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils._memory import _elements as elements
@@ -589,6 +589,87 @@ def test_a_definition_without_everything_is_read() -> None:
 def test_the_free_hot_plug_ports_are_counted(old: str, new: str, free: int | None) -> None:
     assert old in DOMAIN
     assert xml.read_definition(DOMAIN.replace(old, new)).free_ports == free
+
+
+def _with(*devices: str) -> str:
+    root = "<controller type='pci' index='0' model='pcie-root'/>"
+    port = "<controller type='pci' index='{0}' model='pcie-root-port'>{1}</controller>".format
+    address = "<address type='pci' domain='0x0000' bus='0x00' slot='0x{:02x}' function='0x{:x}'/>".format
+    ports = "".join(port(number, address(2, number)) for number in (1, 2, 3))
+    return f"<domain><devices>{root}{ports}{''.join(devices)}</devices></domain>"
+
+
+HOST_ADDRESS = "<source><address type='pci' domain='0x0000' bus='0x02' slot='0x00' function='0x1'/></source>"
+NVME = "type='pci' managed='yes' namespace='1'"
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        f"<interface type='hostdev' managed='yes'>{HOST_ADDRESS}</interface>",
+        f"<hostdev mode='subsystem' type='pci'>{HOST_ADDRESS}</hostdev>",
+        f"<disk type='nvme' device='disk'>{HOST_ADDRESS.replace('<source>', f'<source {NVME}>')}</disk>",
+    ],
+)
+def test_an_address_of_the_host_takes_no_port_of_the_guest(device: str) -> None:
+    assert xml.read_definition(_with(device)).free_ports == 3
+    guests = "<address type='pci' domain='0x0000' bus='0x03' slot='0x00' function='0x0'/>"
+    taken = device.replace("</source>", f"</source>{guests}<alias name='ua-passed'/>")
+    definition = xml.read_definition(_with(taken))
+    assert definition.free_ports == 2
+    assert definition.other_aliases == {"ua-passed"}
+
+
+@pytest.mark.parametrize(
+    ("devices", "room"),
+    [
+        ([], 30 * 8 - 3),
+        (["<video><address type='pci' bus='0x00' slot='0x01' function='0x0'/></video>"], 29 * 8 - 3),
+        # The chipset's own slot was never free, and what is behind a port takes none.
+        (["<controller type='sata'><address type='pci' bus='0x00' slot='0x1f' function='0x2'/></controller>"], 237),
+        (["<disk><address type='pci' bus='0x02' slot='0x00' function='0x0'/></disk>"], 237),
+        ([f"<hostdev>{HOST_ADDRESS.replace('0x02', '0x00')}</hostdev>"], 237),
+    ],
+)
+def test_the_room_for_ports_is_what_the_root_has_left(devices: list[str], room: int) -> None:
+    assert xml.read_definition(_with(*devices)).port_room == room
+
+
+def test_only_a_pci_express_root_has_room_for_ports() -> None:
+    assert xml.read_definition("<domain><devices/></domain>").port_room is None
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "",
+        "<target/>",
+        "<target><size unit='MiB'>512</size></target>",
+        "<target><size unit='furlong'>512</size></target>",
+        "<target><size>many</size><node>first</node></target><source><nodemask>none</nodemask></source>",
+    ],
+)
+def test_a_device_of_a_model_of_tomorrow_leaves_the_domain_readable(inside: str) -> None:
+    future = f"<memory model='cxl'>{inside}<alias name='ua-future'/></memory>"
+    definition = xml.read_definition(f"<domain><memory unit='GiB'>4</memory><devices>{DIMM}{future}</devices></domain>")
+    known, unknown = definition.devices
+    assert known == xml.read_device(DIMM)
+    assert (unknown.model, unknown.alias) == ("cxl", "ua-future")
+    assert unknown.size == (512 * MIB if "MiB" in inside else 0)
+    assert "cxl" in unknown.xml
+
+
+@pytest.mark.parametrize("indented", [True, False])
+@pytest.mark.parametrize("last", [True, False])
+def test_ports_are_added_as_if_a_person_had_written_them(indented: bool, last: bool) -> None:
+    rest = "" if last else "<memballoon model='none'/>"
+    text = f"<domain><devices><controller type='usb'/><controller type='pci' index='0' model='pcie-root'/>{rest}"
+    before, port = f"{text}</devices></domain>", "<controller type='pci' model='pcie-root-port'/>"
+    after = text.replace(rest, "") + port * 3 + rest + "</devices></domain>"
+    if indented:
+        before, after = xml.indented(before), xml.indented(after)
+    expected = after.replace("'", '"')
+    assert xml.make_ready(before, Readiness(ports=3)) == expected
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,7 @@ options:
       - Without an alias, what is given of O(model), O(node), O(source.path), O(slot) and O(base) must fit a single
         device in each scope, or none. A device that is attached without alias can later be found only by these, which
         the task warns of.
-      - A device that has no user alias yet is given this one if everything declared fits it, and nothing else. The
-        configuration gets the alias at once, the running guest at its next boot.
+      - See O(adopt) for a device that has no user alias yet.
       - At least one of O(alias), O(model), O(node), O(slot) and O(base) is required.
     type: str
   model:
@@ -169,4 +168,14 @@ options:
       - Without it, such a change is staged for the next boot.
     type: bool
     default: false
+  adopt:
+    description:
+      - What to do if no device has the declared O(alias) yet, but one that has no user alias fits everything that is
+        declared.
+      - With V(true), that device gets the alias, the configuration at once and the running guest at its next boot. No
+        other device is attached.
+      - With V(false), another device is attached.
+      - Without a value, the task fails and names the device, since both can be meant. It makes no difference once a
+        device has the alias.
+    type: bool
 """

@@ -54,6 +54,7 @@ DEVICE_OPTIONS: dict[str, t.Any] = {
     "scope": {"type": "str", "choices": ["auto", "live", "config", "both"], "default": "auto"},
     "resize": {"type": "str", "choices": ["any", "grow", "shrink", "never"], "default": "any"},
     "replace": {"type": "bool", "default": False},
+    "adopt": {"type": "bool"},
 }
 
 # What a device can be found by; one of these has to be given.
@@ -68,6 +69,8 @@ WAIT_OPTIONS: dict[str, t.Any] = {
 
 # --- options to values
 
+# Of one domain: QEMU has 256 memory slots, and a PCI Express root 240 ports.
+MOST_DEVICES = 512
 _LARGEST_ID = 65535  # of a NUMA cell or a slot; libvirt's own limits are lower, and it knows them
 _PRINTABLE_BITS = 256  # Python refuses to print really enormous numbers
 # A domain is a file of its name; a path or URI is no longer than the kernel takes.
@@ -176,6 +179,7 @@ def wish_from(params: t.Mapping[str, t.Any]) -> Wish:
         scope=params["scope"],
         resize=params["resize"],
         replace=params["replace"],
+        adopt=params["adopt"],
     )
 
 
@@ -233,6 +237,14 @@ def order_from(params: t.Mapping[str, t.Any]) -> _converge.Order:
     Raises:
         VirtmemError: an option has a value that can't be used.
     """
+    count = len(params["devices"])
+    if count > MOST_DEVICES:
+        raise VirtmemError(
+            "invalid_option",
+            f"devices: {count} are declared, and a domain has at most {MOST_DEVICES}.",
+            {"option": "devices", "value": count, "most": MOST_DEVICES},
+            "QEMU has 256 memory slots, and a PCI Express root takes 240 ports. Declare fewer and larger devices.",
+        )
     return _converge.Order(
         _plain("domains.name", params["name"], LONGEST_NAME),
         Declaration(

@@ -113,6 +113,7 @@ EXAMPLES = r"""
     model: virtio-mem
     size: 4GiB
     alias: ua-vm0
+    adopt: true
 
 - name: For the next boot only
   virtmem.libvirt.memory_device:

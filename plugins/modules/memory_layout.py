@@ -158,6 +158,10 @@ options:
               - As O(virtmem.libvirt.memory_device#module:replace).
             type: bool
             default: false
+          adopt:
+            description:
+              - As O(virtmem.libvirt.memory_device#module:adopt).
+            type: bool
       exclusive:
         description:
           - Whether every device of the domain that is not in O(domains[].devices) is removed.

@@ -477,3 +477,19 @@ def test_a_new_device_has_blocks_of_its_huge_pages(pagesize: int | None, block: 
     wish = Wish(alias="ua-new", model="virtio-mem", size=2 * GIB, requested=GIB, pagesize=pagesize)
     assert codes(run(host, {"a": Declaration((wish,))})) == [None]
     assert size(host, "a", "block", "ua-new") == block
+
+
+def test_a_device_of_a_model_of_tomorrow_can_be_removed_and_not_changed() -> None:
+    host = libvirt(a=[dimm("ua-d")])
+    for scope in model.SCOPES:
+        (device,) = model.memories(host.definition("a", scope))
+        device.set("model", "cxl")
+    (job,) = run(host, {"a": Declaration((Wish(alias="ua-d", size=2 * GIB),))})
+    assert codes([job]) == ["unsupported"]
+    assert job.error is not None
+    assert "cxl" in job.error.msg
+    (job,) = run(host, {"a": Declaration((Wish(alias="ua-d", state="absent"),))})
+    assert codes([job]) == [None]
+    assert (size(host, "a", "size", "ua-d"), size(host, "a", "size", "ua-d", model.CONFIG)) == (GIB, None)
+    assert job.plan is not None
+    assert "cxl" in job.plan.restart_reasons[0]

@@ -208,6 +208,7 @@ class Wish:
     scope: str = "auto"
     resize: str = "any"
     replace: bool = False
+    adopt: bool | None = None  # whether a device without a user alias may get this one; None: nobody has said
 
     def given(self) -> dict[str, t.Any]:
         """The declared properties of the device, by the names of `Device`."""

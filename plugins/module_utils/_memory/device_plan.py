@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from . import identity, rules, support, xml
-from .device import ABSENT, CONFIG, LIVE, MUTABLE, SCOPES, VIRTIO_MEM, Definition, Device, Domain, Wish
+from .device import ABSENT, CONFIG, LIVE, MODELS, MUTABLE, SCOPES, VIRTIO_MEM, Definition, Device, Domain, Wish
 from .errors import VirtmemError
 from .progress import Goal
 from .size import align_down, align_up, show
@@ -340,7 +340,15 @@ def _warnings(domain: Domain, wish: Wish, steps: t.Sequence[Step], cut: bool) ->
 
 
 def _refuse_other_model(device: Device | None, wish: Wish, scope: str) -> None:
-    """A size can only be requested of a virtio-mem device."""
+    """A device of a model of tomorrow is left alone, and a size can only be requested of a virtio-mem device."""
+    if device is not None and device.model not in MODELS:
+        raise VirtmemError(
+            "unsupported",
+            f"{wish.describe()} names a device of model {device.model} in the {scope} definition, which this version "
+            "of the collection does not know.",
+            {"feature": device.model, "scope": scope},
+            "Use a later version of the collection, or leave the device out. state: absent can remove it.",
+        )
     if device is None or device.model == VIRTIO_MEM or wish.model or wish.requested is None:
         return
     raise VirtmemError(

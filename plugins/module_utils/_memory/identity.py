@@ -97,8 +97,8 @@ def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
 
     What a user alias joins is one device, even where the properties that were given fit only one side of it. An
     alias that only one side has yet (the configuration was given it, and the guest has not been restarted) joins
-    with the one device of the other side that is the same but for the alias. And an alias that neither side has
-    may be meant for a device that has none so far, which all the given properties fit.
+    with the one device of the other side that is the same but for the alias. An alias that neither side has is given
+    to a device that has none so far, which all the given properties fit, if the wish says so.
 
     Raises:
         VirtmemError: `alias_conflict`, `ambiguous_device`.
@@ -107,8 +107,10 @@ def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
     for scope in SCOPES:
         definition = domain.scope(scope)
         found[scope] = None if definition is None else select(definition, wish, scope)
-    if wish.alias and not any(found.values()):
+    if wish.alias and not any(found.values()) and wish.adopt is not False:
         found = _adoptable(domain, wish)
+        if wish.adopt is None:
+            _refuse_to_guess(wish, found)
     sides = [device for device in found.values() if device is not None]
     aliases = {device.user_alias for device in sides if device.user_alias}
     if len(aliases) > 1:
@@ -219,7 +221,7 @@ def _adoptable(domain: Domain, wish: Wish) -> dict[str, Device | None]:
             for device in t.cast(Definition, domain.scope(scope)).devices
             if not device.user_alias and all(getattr(device, name) == value for name, value in given.items())
         ]
-        found[scope] = _only(candidates, scope, f"{wish.alias} could name", "Give more of the device's properties.")
+        found[scope] = _only(candidates, scope, f"{wish.alias} could name", _ADOPT_WHICH)
     live, config = found[LIVE], found[CONFIG]
     if live is not None and config is not None and kind(live) != kind(config):
         listed = [_summary(device) for device in (live, config)]
@@ -227,9 +229,29 @@ def _adoptable(domain: Domain, wish: Wish) -> dict[str, Device | None]:
             "ambiguous_device",
             f"{wish.alias} could name two different devices, live {listed[0]} and config {listed[1]}.",
             {"candidates": listed},
-            "Give more of the device's properties.",
+            _ADOPT_WHICH,
         )
     return found
+
+
+_ADOPT_WHICH = (
+    "Give more of the device's properties and adopt: true to give one of them the alias, or adopt: false to attach "
+    "another device."
+)
+
+
+def _refuse_to_guess(wish: Wish, found: t.Mapping[str, Device | None]) -> None:
+    """A device that everything declared fits, and an alias that none has: is it meant, or another one like it?"""
+    fitting = {scope: _summary(device) for scope, device in found.items() if device is not None}
+    if not fitting:
+        return
+    listed = " and ".join(f"{scope} {text}" for scope, text in fitting.items())
+    raise VirtmemError(
+        "ambiguous_device",
+        f"alias: no device has the alias {wish.alias}, but one without a user alias fits: {listed}.",
+        {"option": "adopt", "alias": wish.alias, "candidates": list(fitting.values())},
+        "Set adopt: true to give that device the alias, or adopt: false to attach another device.",
+    )
 
 
 def _only(candidates: t.Sequence[Device], scope: str, what: str, hint: str) -> Device | None:

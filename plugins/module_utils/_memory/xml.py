@@ -412,8 +412,10 @@ def _set(element: Element, item: Property, value: t.Any) -> None:
     """Writes one property, and nothing at all where it has the value already."""
     steps, attribute = _split(item.path)
     holder = _places(element).get(steps)
-    if (None if holder is None else _value(holder, attribute, item.kind)) == value:
-        return
+    # What can't be read is another value: a model of tomorrow may have anything there.
+    with contextlib.suppress(KeyError, ValueError):
+        if (None if holder is None else _value(holder, attribute, item.kind)) == value:
+            return
     if item.kind == FLAG and not value:
         _drop(element, item.path)
         return

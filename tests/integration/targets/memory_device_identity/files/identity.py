@@ -196,7 +196,11 @@ def adopted(domain: Domain) -> None:
         "block": "2MiB",
         "requested": "16MiB",
     }
+    # Is the one without a name meant, or another one like it? The one with a name is no question.
+    domain.refused("ambiguous_device", ["ua-mine", "without a user alias"], **declaration)
+    declaration["adopt"] = True
     domain.delivered({"config": (1, {"alias": "ua-mine"})}, **declaration)
+    del declaration["adopt"]  # no question any longer
     staged = call(uri=domain.checker.uri, domain=domain.name, wait=False, **declaration)
     need(staged["restart_required"] and "ua-mine" in staged["restart_reasons"][0], "it is not staged", staged)
     domain.restart()
@@ -207,6 +211,18 @@ def adopted(domain: Domain) -> None:
     domain.delivered({"live": changed, "config": changed}, alias="mine", requested="32MiB")
 
 
+def not_adopted(domain: Domain) -> None:
+    """A second device beside one that has no name, by a declaration that fits both."""
+    domain.attach([dimm()], [dimm()])
+    declaration = {"uri": domain.checker.uri, "domain": domain.name, "model": "dimm", "alias": "new", "size": "64MiB"}
+    done = call(adopt=False, **declaration)
+    need(done["changed"] and done["device"]["converged"], "it is not attached", done)
+    aliases = {scope: [device["alias"] for device in domain.devices(scope)] for scope in BOTH}
+    need(aliases == {"live": ["dimm0", "ua-new"], "config": [None, "ua-new"]}, f"there are {aliases}", done)
+    for again in (call(adopt=False, **declaration), call(**declaration), call(adopt=True, **declaration)):
+        need(not again["changed"] and not again["restart_required"], "the second run changed something", again)
+
+
 SITUATIONS = (
     two_candidates,
     alias_in_one_scope,
@@ -215,6 +231,7 @@ SITUATIONS = (
     crossed_slots,
     reordered,
     adopted,
+    not_adopted,
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import string
 import typing as t
+from dataclasses import replace
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import identity
@@ -211,12 +212,36 @@ def test_two_unlike_nameless_devices_are_not_named_as_one() -> None:
     """One of them would be lost sight of as soon as the configuration has the alias."""
     live = helpers.definition(helpers.virtio_mem(alias="virtiomem0", node=0), cells=(0, 1))
     config = helpers.definition(helpers.virtio_mem(alias=None, node=1), cells=(0, 1))
-    wish = Wish(alias="ua-a", model="virtio-mem")
+    wish = Wish(alias="ua-a", model="virtio-mem", adopt=True)
     with pytest.raises(VirtmemError) as caught:
         identity.select_all(helpers.domain(live, config), wish)
     assert caught.value.error_code == "ambiguous_device"
-    found = identity.select_all(helpers.domain(live, config), Wish(alias="ua-a", model="virtio-mem", node=1))
+    assert "adopt: false" in caught.value.hint
+    found = identity.select_all(helpers.domain(live, config), replace(wish, node=1))
     assert (found[LIVE], found[CONFIG]) == (None, config.devices[0])
+
+
+@pytest.mark.parametrize("scopes", [("live",), ("config",), ("live", "config")])
+def test_a_device_without_a_name_is_only_given_one_if_the_task_says_so(scopes: tuple[str, ...]) -> None:
+    sides = {"live": helpers.dimm(alias="dimm0"), "config": helpers.dimm(alias=None)}
+    domain = helpers.domain(*(helpers.definition(*([sides[name]] if name in scopes else [])) for name in sides))
+    wish = Wish(alias="ua-new", model="dimm", size=sides["live"].size)
+    with pytest.raises(VirtmemError) as caught:
+        identity.select_all(domain, wish)
+    assert caught.value.error_code == "ambiguous_device"
+    assert caught.value.details["option"] == "adopt"
+    assert len(caught.value.details["candidates"]) == len(scopes)
+    for text in ("adopt: true", "adopt: false"):
+        assert text in caught.value.hint
+    assert identity.select_all(domain, replace(wish, adopt=False)) == {"live": None, "config": None}
+    adopted = identity.select_all(domain, replace(wish, adopt=True))
+    assert {name for name, device in adopted.items() if device} == set(scopes)
+
+
+def test_a_device_that_the_declaration_does_not_fit_is_no_question() -> None:
+    domain = helpers.domain(helpers.definition(helpers.dimm(alias="dimm0")), None)
+    other = Wish(alias="ua-new", model="dimm", size=helpers.dimm().size * 2)
+    assert identity.select_all(domain, other) == {"live": None, "config": None}
 
 
 def test_what_must_go_takes_no_device_of_the_configuration_that_only_looks_like_it() -> None:

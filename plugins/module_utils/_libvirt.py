@@ -32,6 +32,8 @@ except ImportError:
 else:
     LIBVIRT_IMPORT_ERROR = None
 
+_T = t.TypeVar("_T")
+
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}", re.ASCII)
 
 # virDomainState, by libvirt's own names.
@@ -182,17 +184,31 @@ class Hypervisor:
             raise _error(error, doing, details) from error
 
     def _change(self, doing: str, details: t.Mapping[str, t.Any], call: t.Callable[[], t.Any]) -> None:
-        """A call that changes something, given up when it takes too long."""
+        """A call that changes something. It stops waiting after a while; whether anything changed is unknown then."""
         try:
             with self._translated(doing, details):
                 _in_time(call, self._limit)
         except TimeoutError:
             raise VirtmemError(
                 "domain_busy",
-                f"libvirt could not {doing} within {self._limit:g} s, and has not said why.",
+                f"libvirt could not {doing} within {self._limit:g} s, and gave no reason.",
                 {"timeout": self._limit, "never_answered": True, **details},
-                "QEMU does not answer libvirt any more, or the host is out of memory. Look at the domain "
+                "QEMU no longer answers libvirt, or the host is out of memory. Look at the domain "
                 "(virsh domcontrol, virsh qemu-monitor-command), and run the task again.",
+            ) from None
+
+    def _ask(self, doing: str, call: t.Callable[[], _T]) -> _T:
+        """The answer to a call that reads. Some read a disk, such as that of a managed-save image, and it may hang."""
+        try:
+            with self._translated(doing):
+                return _in_time(call, self._limit)
+        except TimeoutError:
+            raise VirtmemError(
+                "domain_busy",
+                f"libvirt could not {doing} within {self._limit:g} s, and gave no reason.",
+                {"timeout": self._limit},
+                "Another job holds the domain, or the storage of its managed-save image does not answer. Look at it "
+                "(virsh domjobinfo, virsh managedsave-dumpxml), and run the task again.",
             ) from None
 
     def broken(self) -> bool:
@@ -208,12 +224,14 @@ class Hypervisor:
         Raises:
             VirtmemError: `connection_lost`, `libvirt_error`.
         """
-        with self._translated("tell its version"):
-            return Versions(
+        return self._ask(
+            "report its version",
+            lambda: Versions(
                 libvirt=self._connection.getLibVersion(),
                 hypervisor=self._connection.getVersion(),
                 driver=self._connection.getType(),
-            )
+            ),
+        )
 
     def find(self, domain: str) -> str:
         """The UUID of the domain with this name or UUID.
@@ -221,15 +239,8 @@ class Hypervisor:
         Raises:
             VirtmemError: `domain_not_found`.
         """
-        by_uuid = [self._connection.lookupByUUIDString] if _UUID.fullmatch(domain) else []
-        for lookup in (*by_uuid, self._connection.lookupByName):
-            try:
-                handle = lookup(domain)
-            except libvirt.libvirtError as error:
-                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                    with self._translated(f"look for domain {domain}"):
-                        raise
-                continue
+        handle = self._ask(f"look for domain {domain}", lambda: self._lookup(domain))
+        if handle is not None:
             uuid: str = handle.UUIDString()
             self._domains[uuid] = handle
             return uuid
@@ -240,6 +251,20 @@ class Hypervisor:
             "Check the name with virsh list --all, and whether uri is the hypervisor that has it.",
         )
 
+    def _lookup(self, domain: str) -> t.Any:
+        """libvirt's domain, by its UUID or its name; None if there is none."""
+        by_uuid = self._lookup_by(self._connection.lookupByUUIDString, domain) if _UUID.fullmatch(domain) else None
+        return by_uuid or self._lookup_by(self._connection.lookupByName, domain)
+
+    @staticmethod
+    def _lookup_by(lookup: t.Callable[[str], t.Any], text: str) -> t.Any:
+        try:
+            return lookup(text)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+        return None
+
     def read(self, uuid: str, scopes: t.Collection[str] = SCOPES) -> Reading:
         """The domain as it is now, in the scopes that are asked for.
 
@@ -247,28 +272,30 @@ class Hypervisor:
             VirtmemError: `domain_vanished`, `connection_lost`, `domain_busy`, `libvirt_error`.
         """
         domain = self._domains[uuid]
-        with self._translated("read the domain"):
-            # Every call counts: with a hundred domains, most of a task's time is spent in them.
-            state, reason = domain.state()
-            active = state != libvirt.VIR_DOMAIN_SHUTOFF
-            live_xml = domain.XMLDesc(0) if active and LIVE in scopes else None
-            if CONFIG in scopes or uuid not in self._persistent:
-                self._persistent[uuid] = bool(domain.isPersistent())
-            persistent = self._persistent[uuid]
-            # A transient domain would answer with its live definition.
-            wants_config = persistent and CONFIG in scopes
-            config_xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if wants_config else None
-            saved = wants_config and not active and domain.hasManagedSaveImage(0)
-            return Reading(
-                name=domain.name(),
-                uuid=uuid,
-                state=_state(state, reason)[0],
-                persistent=persistent,
-                error_paused=state == libvirt.VIR_DOMAIN_PAUSED and reason in _paused_by_errors(),
-                live_xml=live_xml,
-                config_xml=config_xml,
-                saved_xml=domain.managedSaveGetXMLDesc(0) if saved else None,
-            )
+        return self._ask(f"read domain {domain.name()}", lambda: self._read(domain, uuid, scopes))
+
+    def _read(self, domain: t.Any, uuid: str, scopes: t.Collection[str]) -> Reading:
+        # Every call counts: with a hundred domains, most of a task's time is spent in them.
+        state, reason = domain.state()
+        active = state != libvirt.VIR_DOMAIN_SHUTOFF
+        live_xml = domain.XMLDesc(0) if active and LIVE in scopes else None
+        if CONFIG in scopes or uuid not in self._persistent:
+            self._persistent[uuid] = bool(domain.isPersistent())
+        persistent = self._persistent[uuid]
+        # A transient domain would answer with its live definition.
+        wants_config = persistent and CONFIG in scopes
+        config_xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if wants_config else None
+        saved = wants_config and not active and domain.hasManagedSaveImage(0)
+        return Reading(
+            name=domain.name(),
+            uuid=uuid,
+            state=_state(state, reason)[0],
+            persistent=persistent,
+            error_paused=state == libvirt.VIR_DOMAIN_PAUSED and reason in _paused_by_errors(),
+            live_xml=live_xml,
+            config_xml=config_xml,
+            saved_xml=domain.managedSaveGetXMLDesc(0) if saved else None,
+        )
 
     def list_domains(self) -> list[Listed]:
         """Every domain, by a handful of calls however many there are.
@@ -276,25 +303,26 @@ class Hypervisor:
         Raises:
             VirtmemError: `connection_lost`, `libvirt_error`.
         """
-        with self._translated("list the domains"):
+        return self._ask("list the domains", self._list)
 
-            def having(flag: int) -> set[str]:
-                return {domain.UUIDString() for domain in self._connection.listAllDomains(flag)}
+    def _list(self) -> list[Listed]:
+        def having(flag: int) -> set[str]:
+            return {domain.UUIDString() for domain in self._connection.listAllDomains(flag)}
 
-            # First all of them: what is asked after that is about domains that are known to be there. Only the
-            # exceptions are asked for, since each list has to be gone through.
-            every = self._connection.listAllDomains(0)
-            transient = having(libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
-            saved = having(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
-            # Neither running nor shut off; which it is has to be asked of each.
-            unclear = having(libvirt.VIR_CONNECT_LIST_DOMAINS_PAUSED | libvirt.VIR_CONNECT_LIST_DOMAINS_OTHER)
-            listed = []
-            for domain in every:
-                uuid = domain.UUIDString()
-                active = domain.ID() >= 0  # known from the list
-                state = "" if uuid in unclear else "running" if active else "shutoff"
-                listed.append(Listed(domain.name(), uuid, state, uuid not in transient, active, uuid in saved, domain))
-            return sorted(listed, key=lambda item: item.name)
+        # First all of them: what is asked after that is about domains that are known to be there. Only the
+        # exceptions are asked for, since each list has to be gone through.
+        every = self._connection.listAllDomains(0)
+        transient = having(libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
+        saved = having(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+        # Neither running nor shut off; which it is has to be asked of each.
+        unclear = having(libvirt.VIR_CONNECT_LIST_DOMAINS_PAUSED | libvirt.VIR_CONNECT_LIST_DOMAINS_OTHER)
+        listed = []
+        for domain in every:
+            uuid = domain.UUIDString()
+            active = domain.ID() >= 0  # known from the list
+            state = "" if uuid in unclear else "running" if active else "shutoff"
+            listed.append(Listed(domain.name(), uuid, state, uuid not in transient, active, uuid in saved, domain))
+        return sorted(listed, key=lambda item: item.name)
 
     def read_listed(self, listed: Listed) -> Reading | None:
         """What there is to read of a listed domain, None if it is gone.
@@ -327,9 +355,7 @@ class Hypervisor:
         Raises:
             VirtmemError: `connection_lost`, `libvirt_error`.
         """
-        with self._translated("describe the host"):
-            xml: str = self._connection.getCapabilities()
-            return xml
+        return str(self._ask("describe the host", self._connection.getCapabilities))
 
     def domain_capabilities(self) -> str:
         """The XML that describes what domains can have here.
@@ -337,9 +363,8 @@ class Hypervisor:
         Raises:
             VirtmemError: `access_denied` on a read-only connection, `connection_lost`, `libvirt_error`.
         """
-        with self._translated("describe what domains can have"):
-            xml: str = self._connection.getDomainCapabilities(None, None, None, None, 0)
-            return xml
+        call = functools.partial(self._connection.getDomainCapabilities, None, None, None, None, 0)
+        return str(self._ask("describe what domains can have", call))
 
     def attach(self, uuid: str, scope: str, xml: str) -> None:
         """Attaches a device in one scope.
@@ -386,9 +411,8 @@ class Hypervisor:
         Raises:
             VirtmemError: as `attach`.
         """
-        with self._translated("read the domain's configuration"):
-            xml: str = self._domains[uuid].XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
-            return xml
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+        return str(self._ask("read the domain's configuration", lambda: self._domains[uuid].XMLDesc(flags)))
 
     def define(self, xml: str) -> None:
         """Replaces a domain's persistent definition.
@@ -410,17 +434,42 @@ class Hypervisor:
         self._watched.add(uuid)
         if self._callbacks:
             return
-        # Once for all domains: four calls, instead of four for each domain and as many at the end. What strangers do
-        # is dropped. Callbacks run in the loop's thread and only leave a note: an exception in one would be lost.
-        callbacks = {
-            libvirt.VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE: self._on_size_change,
-            libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED: self._on_device,
-            libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED: self._on_rejection,
-            libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE: self._on_lifecycle,
+        # Once for all domains: four calls, instead of four for each domain and as many at the end. What other domains
+        # do is dropped. Callbacks run in the loop's thread and only leave a note: an exception in one would be lost.
+        callbacks: dict[str, t.Callable[..., None]] = {
+            "DEVICE_REMOVED": self._on_device,
+            "DEVICE_REMOVAL_FAILED": self._on_rejection,
+            "LIFECYCLE": self._on_lifecycle,
+            # Of libvirt 7.9. An older daemon does not know it, and polling finds the size just as well.
+            "MEMORY_DEVICE_SIZE_CHANGE": self._on_size_change,
         }
+        registered: list[int] = []
         with self._translated("register for events"):
-            for event, callback in callbacks.items():
-                self._callbacks.append(self._connection.domainEventRegisterAny(None, event, callback, None))
+            try:
+                for name, callback in callbacks.items():
+                    registered += self._register(name, callback)
+            except libvirt.libvirtError:
+                # Half of them would look like all of them the next time, and a rejection would never be heard.
+                self._deregister(registered)
+                raise
+        self._callbacks = registered
+
+    def _register(self, name: str, callback: t.Callable[..., None]) -> list[int]:
+        """The number of the registration; none if this event is of a later libvirt, at either end."""
+        event = getattr(libvirt, f"VIR_DOMAIN_EVENT_ID_{name}", None)
+        if event is None and name in _LATER_EVENTS:
+            return []
+        try:
+            return [self._connection.domainEventRegisterAny(None, event, callback, None)]
+        except libvirt.libvirtError as error:
+            if name in _LATER_EVENTS and error.get_error_code() in _unknown_events():
+                return []
+            raise
+
+    def _deregister(self, callbacks: t.Iterable[int]) -> None:
+        with contextlib.suppress(libvirt.libvirtError):
+            for callback in callbacks:
+                self._connection.domainEventDeregisterAny(callback)
 
     def next_event(self, timeout: float) -> Event | None:
         """The next event of a watched domain, or None after so many seconds without one."""
@@ -468,11 +517,18 @@ class Hypervisor:
 
     def close(self) -> None:
         """Ends the connection. What is broken already can't be ended more."""
-        with contextlib.suppress(libvirt.libvirtError):
-            for callback in self._callbacks:
-                self._connection.domainEventDeregisterAny(callback)
+        self._deregister(self._callbacks)
         with contextlib.suppress(libvirt.libvirtError):
             self._connection.close()
+
+
+# Events that an older libvirt has not, and that nobody depends on.
+_LATER_EVENTS = frozenset({"MEMORY_DEVICE_SIZE_CHANGE"})
+
+
+def _unknown_events() -> tuple[int, ...]:
+    """The codes by which an older daemon, or a driver of another kind, says that it has no such event."""
+    return (libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_ERR_INVALID_ARG, libvirt.VIR_ERR_NO_SUPPORT)
 
 
 def _state(state: int, reason: int) -> tuple[str, int]:
@@ -494,28 +550,45 @@ def _paused_by_errors() -> tuple[int, ...]:
     )
 
 
-def _in_time(call: t.Callable[[], t.Any], limit: float) -> t.Any:
+class Outcome(t.Generic[_T]):
+    """What a call came to, its value or its error whatever that is, so that another thread can have it."""
+
+    def __init__(self, call: t.Callable[[], _T]) -> None:
+        """Makes the call."""
+        self.error: BaseException | None = None
+        with self:
+            self._value = call()
+
+    def __enter__(self) -> None:
+        """Nothing is needed before."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        """Keeps the error: one that ended a thread would be printed there, and be missed by whoever waits for it."""
+        self.error = error
+        return True
+
+    def get(self) -> _T:
+        """The value, or the error raised once more."""
+        if self.error is not None:
+            raise self.error
+        return self._value
+
+
+def _in_time(call: t.Callable[[], _T], limit: float) -> _T:
     """The call's result, from a thread of its own: some calls never return, and Python hears no signal in them.
+
+    A pool of threads is no way to do it: it waits for its threads when the process ends, and these may never end.
 
     Raises:
         TimeoutError: it took longer than `limit` seconds; the thread is left behind with it.
     """
-    answer: queue.SimpleQueue[tuple[t.Any, t.Any]] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            answer.put((call(), None))
-        except libvirt.libvirtError as error:
-            answer.put((None, error))
-
-    threading.Thread(target=work, name="libvirt-call", daemon=True).start()
+    answer: queue.SimpleQueue[Outcome[_T]] = queue.SimpleQueue()
+    threading.Thread(target=lambda: answer.put(Outcome(call)), name="libvirt-call", daemon=True).start()
     try:
-        result, error = answer.get(timeout=limit)
+        outcome = answer.get(timeout=limit)
     except queue.Empty:
         raise TimeoutError from None
-    if error is not None:
-        raise error
-    return result
+    return outcome.get()
 
 
 def _open(uri: str, read_only: bool) -> t.Any:

@@ -168,18 +168,23 @@ def _require_libraries() -> None:
 _SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
 
+def _heard() -> list[signal.Signals]:
+    """Those of them that whoever started the process has not had ignored, as nohup does with the first."""
+    return [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 @contextlib.contextmanager
 def _ends_in_good_order() -> t.Iterator[None]:
     """Makes an error of a signal that comes as long as nothing is changed, in the place of an end without an answer."""
 
     def give_up(_number: int, _frame: t.Any) -> None:
-        for number in _SIGNALS:
+        for number in _heard():
             signal.signal(number, signal.SIG_IGN)  # once is enough
         raise VirtmemError(
             "task_interrupted", "The task was interrupted before it changed anything.", {}, "Run the task again."
         )
 
-    before = {number: signal.signal(number, give_up) for number in _SIGNALS}
+    before = {number: signal.signal(number, give_up) for number in _heard()}
     try:
         yield
     finally:
@@ -195,7 +200,7 @@ def _interruption(hypervisor: _libvirt.Hypervisor) -> t.Callable[[], bool]:
         signals.append(number)
         hypervisor.wake()
 
-    for number in _SIGNALS:
+    for number in _heard():
         signal.signal(number, note)
     return lambda: bool(signals)
 
@@ -261,7 +266,7 @@ def _answer(
             error = _failed(report.jobs, named)
         except VirtmemError as raised:
             error = raised
-        for number in _SIGNALS:
+        for number in _heard():
             signal.signal(number, signal.SIG_IGN)  # the answer is known, and comes at once
         for warning in report.warnings:
             module.warn(warning)
@@ -345,7 +350,7 @@ def memory_device_info() -> None:
 
     def work() -> None:
         selection = _options.selection_from(module.params)
-        with _libvirt.connect(module.params["uri"], read_only=True) as hypervisor:
+        with _libvirt.connect(_options.text_of(module.params, "uri"), read_only=True) as hypervisor:
             _inventory(hypervisor, module.params, selection, told)
 
     _answer(module, report, work, result)

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import queue
 import threading
 import time
 import typing as t
 
-from ._libvirt import Hypervisor, Listed, Reading
+from ._libvirt import Hypervisor, Listed, Outcome, Reading
 from ._memory.errors import VirtmemError
 
 # How long a domain may take before the rest goes on without it, in seconds. A usual answer takes a millisecond.
@@ -65,7 +66,7 @@ class _Survey:
     """The threads that read, what is left to be read, and the answers."""
 
     def __init__(self, hypervisor: Hypervisor, listed: t.Sequence[Listed], clock: Clock) -> None:
-        self.answers: queue.SimpleQueue[tuple[int, Answer]] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[tuple[int, Outcome[Answer]]] = queue.SimpleQueue()
         self._hypervisor = hypervisor
         self._clock = clock
         self._lock = threading.Lock()
@@ -92,7 +93,7 @@ class _Survey:
                 if listed is None:
                     return
                 self._reading[index] = self._clock()
-            answer = self._read(listed)
+            answer: Outcome[Answer] = Outcome(functools.partial(self._read, listed))
             with self._lock:
                 del self._reading[index]
             self.answers.put((index, answer))
@@ -134,7 +135,7 @@ def read_all(
         while following not in known:
             with contextlib.suppress(queue.Empty):
                 index, answer = survey.answers.get(timeout=_STUCK_AFTER / 2)
-                known.setdefault(index, answer)
+                known.setdefault(index, answer.get())
             if clock() - looked < _STUCK_AFTER / 2:
                 continue
             looked = clock()

@@ -36,6 +36,15 @@ def test_a_signal_during_the_wait(lab: Lab, run: Runner, idle: str, number: sign
 
 
 @pytest.mark.quick
+def test_a_terminal_that_is_closed_ends_no_task_that_nohup_began(lab: Lab, run: Runner, idle: str) -> None:
+    ignoring = ("sh", "-c", "trap '' HUP; exec \"$@\"", "sh")
+    task = run(before=ignoring, domain=idle, alias=ALIAS, requested="128MiB", wait_timeout=4)
+    until(lambda: lab.requested(idle, "config") == 128 * MIB, "the request")
+    task.process.send_signal(signal.SIGHUP)
+    task.end().failed_with("not_converged").within(4).tells_truth(lab)
+
+
+@pytest.mark.quick
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_between_the_live_and_the_config_change(
     lab: Lab, run: Runner, idle: str, proxy: Proxy, number: signal.Signals

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import signal
 import subprocess
+import time
 import typing as t
 
 import pytest
+from conftest import virtio_mem
 from faultlab import ALIAS, MIB, Lab, Runner
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting and giving folders away takes root")
@@ -96,3 +100,41 @@ def test_a_removal(lab: Lab, run: Runner, guest: str, fault: Fault) -> None:
         answer = run(**dimm, state="absent").end().failed_with("libvirt_error").tells_truth(lab, "ua-dimm0")
     assert (answer.device["live"], bool(answer.device["config"])) == (None, True)
     run(**dimm, state="absent").end().is_green(changed=True).tells_truth(lab, "ua-dimm0")
+
+
+@contextlib.contextmanager
+def hanging_image(lab: Lab) -> t.Iterator[str]:
+    """A domain whose saved image is on storage that hangs, as a pipe does that nobody writes to: the daemon lives, and
+    its answer never comes."""
+    with lab.guest("saved", "--kind", "empty", "--device", virtio_mem()) as name:
+        lab.virsh("managedsave", name)
+        (image,) = (lab.place / "config" / "libvirt" / "qemu" / "save").glob(f"{name}.save")
+        kept = image.with_suffix(".kept")
+        image.rename(kept)
+        os.mkfifo(image)
+        shutil.chown(image, kept.stat().st_uid, kept.stat().st_gid)
+        try:
+            yield name
+        finally:
+            with image.open("r+b", buffering=0) as pipe:  # lets go of whoever reads
+                pipe.write(b"no image")
+            kept.rename(image)
+            lab("restart")
+
+
+def test_a_saved_image_that_can_not_be_read(lab: Lab, run: Runner) -> None:
+    with hanging_image(lab) as name:
+        answer = run(domain=name, alias=ALIAS, requested="128MiB", wait_timeout=1).end().failed_with("domain_busy")
+        answer.within(60)
+        assert name in answer.output["msg"]
+        assert not answer.output["changed"]
+
+
+@pytest.mark.quick
+def test_a_task_that_reads_what_never_comes_can_be_interrupted(lab: Lab, run: Runner) -> None:
+    with hanging_image(lab) as name:
+        task = run(domain=name, alias=ALIAS, requested="128MiB", wait_timeout=1)
+        time.sleep(2)
+        assert task.runs()
+        task.process.send_signal(signal.SIGTERM)
+        task.end().failed_with("task_interrupted").within(5)

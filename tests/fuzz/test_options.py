@@ -303,3 +303,41 @@ def test_the_whole_module_answers_in_json(
     if answer.get("failed"):
         assert answer["error_code"] in ERROR_CODES
         assert answer["hint"]
+
+
+URIS = ("test:///default", "test:///default\0", "", "\0", "\ud800", "nonsense:///", " ", "x" * 5000, "test://\n")
+NAMES = st.one_of(st.sampled_from(["test", "te*", "[", "", "\0", "\ud800"]), st.text(max_size=8))
+
+
+@settings(max_examples=max(settings().max_examples // 10, 1))
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "uri": st.sampled_from(URIS),
+            "domains": st.lists(NAMES, max_size=3),
+            "models": st.lists(st.sampled_from(["dimm", "virtio-mem"]), max_size=2),
+            "aliases": st.lists(st.one_of(st.sampled_from(["vm0", "ua-vm0"]), NAMES), max_size=2),
+            "timeout": st.one_of(st.floats(), st.integers(-(10**30), 10**30)),
+        },
+    )
+)
+def test_the_information_module_answers_in_json(capsys: pytest.CaptureFixture[str], options: dict[str, t.Any]) -> None:
+    """With libvirt itself, and its driver for tests."""
+    testing = pytest.importorskip("ansible.module_utils.testing")
+    if not printable(options):
+        options = {name: value for name, value in options.items() if printable({name: value})}
+    capsys.readouterr()
+    with testing.patch_module_args({"uri": "test:///default", **options}), pytest.raises(SystemExit):
+        _module.memory_device_info()
+    printed, complained = capsys.readouterr()
+    assert not complained
+    answer = json.loads(printed)
+    if answer.get("failed") and "error_code" not in answer:
+        return  # by Ansible's own check
+    assert answer["duration"] < 10
+    if answer.get("failed"):
+        assert answer["error_code"] in ERROR_CODES
+        assert answer["hint"]
+    else:
+        assert answer["summary"]["domains"] == len(answer["domains"])

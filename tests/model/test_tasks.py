@@ -493,3 +493,36 @@ def test_a_device_of_a_model_of_tomorrow_can_be_removed_and_not_changed() -> Non
     assert (size(host, "a", "size", "ua-d"), size(host, "a", "size", "ua-d", model.CONFIG)) == (GIB, None)
     assert job.plan is not None
     assert "cxl" in job.plan.restart_reasons[0]
+
+
+# --- guests that can't answer
+
+
+def test_a_guest_that_sleeps_is_said_to_at_once_and_asked_for_nothing() -> None:
+    host = libvirt(a=[vm(), dimm("ua-d")])
+    host.machines["a"].state = "pmsuspended"
+    began = host.now
+    for declaration in (requests(GIB), Declaration((Wish(alias="ua-d", state="absent"),))):
+        connection = model.Connection(host)
+        (job,) = run(host, {"a": declaration}, connection=connection)
+        assert codes([job]) == ["domain_paused"]
+        assert job.error is not None
+        assert "virsh dompmwakeup a" in job.error.hint
+        assert not connection.log
+    assert host.now - began < 1
+    # What needs no answer of the guest is done.
+    assert codes(run(host, {"a": requests(GIB, scope="config")})) == [None]
+
+
+def test_a_guest_that_falls_asleep_during_the_wait_ends_it() -> None:
+    host = libvirt(a=[vm()])
+    host.lag = 100.0
+
+    def sleep() -> None:
+        host.machines["a"].state = "pmsuspended"
+        host.tell("a")
+
+    host.later(3.0, sleep)
+    began = host.now
+    assert codes(run(host, {"a": requests(GIB)})) == ["domain_paused"]
+    assert host.now - began < 4

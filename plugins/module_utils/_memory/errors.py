@@ -25,7 +25,7 @@ ERROR_CODES: dict[str, str] = {
     "domain_busy": "Another job holds the domain, libvirt gave up waiting for it.",
     "domain_crashed": "The guest has crashed, so it can't answer.",
     "domain_not_found": "There is no domain of this name or UUID.",
-    "domain_paused": "The domain was paused by an error, its guest can't answer.",
+    "domain_paused": "The domain was paused by an error, or suspended to memory; its guest can't answer.",
     "domain_stopped": "The domain stopped before the guest had the memory.",
     "domain_vanished": "The domain was undefined or went away while the task ran.",
     "domains_failed": "More than one domain of the layout failed; each has its own failure.",

@@ -514,6 +514,13 @@ def answering(domain: Domain) -> VirtmemError | None:
             details,
             "Find the cause, reset or restart the domain, and run the task again.",
         )
+    if domain.state == "pmsuspended":
+        return VirtmemError(
+            "domain_paused",
+            f"The guest of domain {domain.name} has suspended itself to memory, so it can't answer.",
+            details,
+            f"Wake it (virsh dompmwakeup {domain.name}), and run the task again.",
+        )
     if domain.error_paused:
         return VirtmemError(
             "domain_paused",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import errno
+import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -263,3 +265,142 @@ def test_a_domain_that_goes_away_during_the_pass_is_none(zoo: t.Any) -> None:
     assert hypervisor.read_listed(listed["off"]) is None
     assert hypervisor.read_listed(listed["brief"]) is None
     assert hypervisor.read_listed(listed["paused"]) is not None
+
+
+# --- calls that don't end as they should
+
+
+class Hanging:
+    """A connection whose calls never return, until the test lets them."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def isAlive(self) -> bool:  # noqa: N802 - libvirt's name
+        """The daemon answers the keepalive all the same."""
+        return True
+
+    def __getattr__(self, name: str) -> t.Callable[..., None]:
+        return lambda *_arguments: t.cast(None, self.release.wait(30))
+
+
+ASKING: dict[str, t.Callable[[_libvirt.Hypervisor], object]] = {
+    "versions": lambda hypervisor: hypervisor.versions(),
+    "find": lambda hypervisor: hypervisor.find("web1"),
+    "list": lambda hypervisor: hypervisor.list_domains(),
+    "capabilities": lambda hypervisor: hypervisor.capabilities(),
+    "domain capabilities": lambda hypervisor: hypervisor.domain_capabilities(),
+}
+
+
+@pytest.mark.parametrize("what", ASKING)
+def test_what_never_answers_is_an_error_and_no_hang(what: str) -> None:
+    connection = Hanging()
+    hypervisor = _libvirt.Hypervisor(connection, URI, limit=0.05)
+    with pytest.raises(VirtmemError) as caught:
+        ASKING[what](hypervisor)
+    connection.release.set()
+    assert caught.value.error_code == "domain_busy"
+    assert "0.05 s" in caught.value.msg
+    assert caught.value.details["timeout"] == 0.05
+    assert "never_answered" not in caught.value.details  # nothing was to be changed
+
+
+@pytest.mark.parametrize("uri", ["qemu:///system\0", "qemu:///\udcff"])
+def test_an_error_that_is_not_libvirts_is_passed_on_at_once(uri: str, capfd: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"."), _libvirt.connect(uri):
+        pass
+    assert time.monotonic() - began < 5
+    assert capfd.readouterr().err == ""
+
+
+# --- events of which one end does not know all
+
+
+SIZE, REJECTION = "MEMORY_DEVICE_SIZE_CHANGE", "DEVICE_REMOVAL_FAILED"
+EVENTS = {name: getattr(libvirt, f"VIR_DOMAIN_EVENT_ID_{name}") for name in (SIZE, REJECTION)}
+
+
+class Register:
+    """A daemon that refuses some events, with these codes."""
+
+    def __init__(self, **refused: int) -> None:
+        self.refused = {EVENTS[name]: code for name, code in refused.items()}
+        self.registered: dict[int, int] = {}
+
+    def isAlive(self) -> bool:  # noqa: N802 - libvirt's name
+        """It works."""
+        return True
+
+    def domainEventRegisterAny(self, _domain: t.Any, event: int, _callback: t.Any, _opaque: t.Any) -> int:  # noqa: N802
+        """The number of the registration."""
+        if event in self.refused:
+            raise error(self.refused[event])
+        self.registered[event] = event + 100
+        return event + 100
+
+    def domainEventDeregisterAny(self, number: int) -> None:  # noqa: N802
+        """Its end."""
+        del self.registered[number - 100]
+
+
+@pytest.mark.parametrize(
+    "code", [libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_INVALID_ARG]
+)
+def test_a_daemon_that_has_no_size_event_is_watched_without(code: int) -> None:
+    connection = Register(**{SIZE: code})
+    _libvirt.Hypervisor(connection, URI).watch("a")
+    assert EVENTS[REJECTION] in connection.registered
+    assert len(connection.registered) == 3
+
+
+def test_a_binding_that_has_no_size_event_watches_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(libvirt, f"VIR_DOMAIN_EVENT_ID_{SIZE}")
+    connection = Register()
+    _libvirt.Hypervisor(connection, URI).watch("a")
+    assert len(connection.registered) == 3
+
+
+def test_half_a_registration_is_none() -> None:
+    connection = Register(**{REJECTION: libvirt.VIR_ERR_INTERNAL_ERROR})
+    hypervisor = _libvirt.Hypervisor(connection, URI)
+    for _attempt in range(2):
+        with pytest.raises(VirtmemError):
+            hypervisor.watch("a")
+        assert connection.registered == {}
+    connection.refused.clear()
+    hypervisor.watch("a")
+    assert len(connection.registered) == 4
+
+
+def test_a_size_event_that_is_refused_for_another_reason_is_an_error() -> None:
+    connection = Register(**{SIZE: libvirt.VIR_ERR_ACCESS_DENIED})
+    with pytest.raises(VirtmemError) as caught:
+        _libvirt.Hypervisor(connection, URI).watch("a")
+    assert caught.value.error_code == "access_denied"
+    assert connection.registered == {}
+
+
+# What Debian 11 has, libvirt-python 7.0, of the names that are used here.
+_OLD = """
+VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE VIR_CONNECT_LIST_DOMAINS_OTHER VIR_CONNECT_LIST_DOMAINS_PAUSED
+VIR_CONNECT_LIST_DOMAINS_TRANSIENT VIR_DOMAIN_AFFECT_CONFIG VIR_DOMAIN_AFFECT_LIVE VIR_DOMAIN_PAUSED
+VIR_DOMAIN_PAUSED_CRASHED VIR_DOMAIN_PAUSED_IOERROR VIR_DOMAIN_PAUSED_POSTCOPY_FAILED VIR_DOMAIN_PAUSED_WATCHDOG
+VIR_DOMAIN_SHUTOFF VIR_DOMAIN_XML_INACTIVE VIR_DOMAIN_XML_SECURE VIR_ERR_ACCESS_DENIED VIR_ERR_AUTH_CANCELLED
+VIR_ERR_AUTH_FAILED VIR_ERR_AUTH_UNAVAILABLE VIR_ERR_INTERNAL_ERROR VIR_ERR_INVALID_ARG VIR_ERR_NO_DOMAIN
+VIR_ERR_NO_SUPPORT VIR_ERR_OPERATION_DENIED VIR_ERR_OPERATION_TIMEOUT VIR_ERR_SYSTEM_ERROR libvirtError open
+openReadOnly registerErrorHandler virEventRegisterDefaultImpl virEventRunDefaultImpl
+"""
+IN_LIBVIRT_7_0 = frozenset(_OLD.split())
+
+
+def test_every_name_of_libvirts_is_old_enough_or_asked_for() -> None:
+    """Whatever the module names is in the oldest binding that is supported, or looked for before it is used."""
+    source = ast.parse(Path(_libvirt.__file__).read_text())
+    used = {
+        node.attr
+        for node in ast.walk(source)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "libvirt"
+    }
+    assert used <= IN_LIBVIRT_7_0, used - IN_LIBVIRT_7_0

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import typing as t
 
@@ -235,6 +237,48 @@ def test_a_name_that_no_domain_can_have_is_refused_in_short() -> None:
     assert len(caught.value.msg) < 200
     assert _options.text_of({"domain": "9" * 255}, "domain")
     assert _options.text_of({"uri": "qemu:///" + "9" * 4000}, "uri")
+
+
+MODULES: dict[str, dict[str, t.Any]] = {
+    "memory_device": {"domain": "test", "alias": "vm0"},
+    "memory_layout": {"domains": [{"name": "test"}]},
+    "memory_device_info": {},
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("uri", ["", "qemu:///system\0", "qemu:///\n", "q" * 5000])
+def test_no_module_opens_what_is_no_uri(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, uri: str
+) -> None:
+    testing = pytest.importorskip("ansible.module_utils.testing")
+    monkeypatch.setattr(_libvirt, "LIBVIRT_IMPORT_ERROR", None)
+    monkeypatch.setattr(_libvirt, "connect", lambda *_some, **_more: pytest.fail("it was opened"))
+    with testing.patch_module_args({**MODULES[module], "uri": uri}), pytest.raises(SystemExit):
+        getattr(_module, module)()
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["error_code"], answer["details"]["option"]) == ("invalid_option", "uri")
+
+
+IGNORING = """
+import os, signal, sys
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _module
+with _module._ends_in_good_order():
+    os.kill(os.getpid(), signal.SIGHUP)
+    interrupted = _module._interruption(None)
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert not interrupted()
+assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+print("still here")
+"""
+
+
+def test_a_signal_that_is_ignored_from_the_start_stays_ignored() -> None:
+    """As nohup has it."""
+    command = ["sh", "-c", 'trap \'\' HUP; exec "$0" -c "$1"', sys.executable, IGNORING]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+    assert (done.stdout, done.returncode) == ("still here\n", 0), done.stderr
 
 
 @pytest.mark.parametrize("name", ["9" * 4000, "web\0one", "\ud800"])

@@ -20,7 +20,10 @@ from dataclasses import dataclass, field
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from . import _converge, _libvirt, _options, _survey
+from . import _libvirt, _observe, _options, _survey
+from ._apply import whole
+from ._apply.job import Job, Order, Planned, Running
+from ._apply.task import Patience
 from ._memory import identity, inventory, size, xml
 from ._memory.device import LIVE, Declaration, Domain
 from ._memory.errors import VirtmemError
@@ -54,7 +57,7 @@ class Report:
     planned_only: bool
     tolerance: size.Tolerance = size.EXACT
     started: float = field(default_factory=time.monotonic)
-    jobs: t.Sequence[_converge.Job] = ()
+    jobs: t.Sequence[Job] = ()
 
     @property
     def duration(self) -> float:
@@ -66,7 +69,7 @@ class Report:
         """What the user should know all the same."""
         return [text for job in self.jobs if job.plan for text in job.plan.warnings]
 
-    def changed(self, job: _converge.Job) -> bool:
+    def changed(self, job: Job) -> bool:
         """Whether anything is done to this domain, or would be."""
         return bool(job.steps) if self._as_planned else bool(job.done)
 
@@ -75,7 +78,7 @@ class Report:
         """Whether the plans tell how it would end: where anything speaks against one of them, none is carried out."""
         return self.planned_only and not any(job.error for job in self.jobs)
 
-    def devices(self, job: _converge.Job) -> list[dict[str, t.Any] | None]:
+    def devices(self, job: Job) -> list[dict[str, t.Any] | None]:
         """The devices of one domain, in the order in which they are declared."""
         if job.observed is None:
             return []
@@ -85,7 +88,7 @@ class Report:
             return [_device(job.observed, plan, False, self.tolerance) for plan in shown]
         return [_device(job.observed, plan, self._as_planned, self.tolerance) for plan in job.devices]
 
-    def common(self, job: _converge.Job | None) -> dict[str, t.Any]:
+    def common(self, job: Job | None) -> dict[str, t.Any]:
         """The part of a result that every domain has, whatever became of it."""
         plan = job.plan if job else None
         return {
@@ -131,7 +134,7 @@ class Report:
         for job in self.jobs:
             if job.plan is None:
                 continue
-            config = (job.first or job.plan).domain.config if side == "before" else job.plan.config
+            config = job.first.domain.config if side == "before" else job.plan.config
             devices: dict[str, t.Any] = {}
             for plan in job.devices:
                 name = plan.wish.describe()
@@ -205,19 +208,22 @@ def _interruption(hypervisor: _libvirt.Hypervisor) -> t.Callable[[], bool]:
     return lambda: bool(signals)
 
 
-def _manage(uri: str, orders: t.Sequence[_converge.Order], patience: _converge.Patience, report: Report) -> None:
+def _manage(uri: str, orders: t.Sequence[Order], patience: Patience, report: Report) -> None:
     """Read, plan, and (unless it is check mode) change and wait; the report learns every step of the way.
 
     Where anything speaks against the plan of any domain, nothing is changed in any.
     """
     report.tolerance = patience.tolerance
     with _libvirt.connect(uri, patience=patience.timeout) as hypervisor:
-        report.jobs = _converge.prepare(hypervisor, orders, patience)
-        if report.planned_only or any(job.error for job in report.jobs):
+        prepared = report.jobs = whole.prepare(hypervisor, orders, patience)
+        planned = [job for job in prepared if isinstance(job, Planned)]
+        if report.planned_only or len(planned) < len(prepared):
             return
+        running = [Running(job) for job in planned]
+        report.jobs = running
         patience = dataclasses.replace(patience, interrupted=_interruption(hypervisor))
-        _converge.carry_out(hypervisor, report.jobs, patience)
-        for job in report.jobs:
+        whole.apply(hypervisor, running, patience)
+        for job in running:
             if job.error:
                 job.error.details.setdefault("steps_done", len(job.done))
 
@@ -229,7 +235,7 @@ def _named(error: VirtmemError, domain: str) -> VirtmemError:
     return VirtmemError(error.error_code, f"{name}: {error.msg}", {"domain": name, **error.details}, error.hint)
 
 
-def _failed(jobs: t.Sequence[_converge.Job], named: bool) -> VirtmemError | None:
+def _failed(jobs: t.Sequence[Job], named: bool) -> VirtmemError | None:
     """What the task fails with, if it does: the one domain's error, or one that names them all."""
     failed = [job for job in jobs if job.error]
     if not failed or failed[0].error is None:
@@ -289,13 +295,13 @@ def memory_device() -> None:
 
     def work() -> None:
         declaration = Declaration((_options.wish_from(module.params),))
-        order = _converge.Order(_options.text_of(module.params, "domain"), declaration)
+        order = Order(_options.text_of(module.params, "domain"), declaration)
         _manage(_options.text_of(module.params, "uri"), [order], _options.patience_from(module.params), report)
 
     _answer(module, report, work, report.device_result)
 
 
-def _order(params: t.Mapping[str, t.Any]) -> _converge.Order:
+def _order(params: t.Mapping[str, t.Any]) -> Order:
     try:
         return _options.order_from(params)
     except VirtmemError as error:
@@ -332,7 +338,7 @@ def _inventory(
         try:
             if isinstance(answer, VirtmemError):
                 raise answer
-            domain = inventory.describe(_converge.decode(answer), selection, versions)
+            domain = inventory.describe(_observe.decode(answer), selection, versions)
         except VirtmemError as error:
             domain = inventory.unreadable(listed.name, listed.uuid, listed.state, listed.persistent, error)
         told["domains"].append(domain)

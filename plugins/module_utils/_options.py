@@ -14,7 +14,8 @@ import re
 import typing as t
 import uuid
 
-from . import _converge
+from ._apply.job import Order
+from ._apply.task import Patience
 from ._memory import identity, inventory, size
 from ._memory.device import ABSENT, MODELS, PRESENT, Declaration, Wish, parse_nodeset
 from ._memory.errors import VirtmemError
@@ -183,7 +184,7 @@ def wish_from(params: t.Mapping[str, t.Any]) -> Wish:
     )
 
 
-def patience_from(params: t.Mapping[str, t.Any]) -> _converge.Patience:
+def patience_from(params: t.Mapping[str, t.Any]) -> Patience:
     """How the task waits.
 
     Raises:
@@ -193,7 +194,7 @@ def patience_from(params: t.Mapping[str, t.Any]) -> _converge.Patience:
         if not least <= params[option] <= _LONGEST:
             why = f"is not between {least} and {_LONGEST} seconds"
             raise _invalid(option, params[option], why, f"Give {least} or more.")
-    return _converge.Patience(
+    return Patience(
         wait=params["wait"],
         timeout=params["wait_timeout"],
         sleep=params["wait_sleep"],
@@ -231,7 +232,7 @@ INFO_OPTIONS: dict[str, t.Any] = {
 }
 
 
-def order_from(params: t.Mapping[str, t.Any]) -> _converge.Order:
+def order_from(params: t.Mapping[str, t.Any]) -> Order:
     """What one domain of a layout is to be.
 
     Raises:
@@ -245,7 +246,7 @@ def order_from(params: t.Mapping[str, t.Any]) -> _converge.Order:
             {"option": "devices", "value": count, "most": MOST_DEVICES},
             "QEMU has 256 memory slots, and a PCI Express root takes 240 ports. Declare fewer and larger devices.",
         )
-    return _converge.Order(
+    return Order(
         _plain("domains.name", params["name"], LONGEST_NAME),
         Declaration(
             wishes=tuple(wish_from(device) for device in params["devices"]),

@@ -14,7 +14,10 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Order, Planned, Running
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import MIB
 
@@ -25,7 +28,7 @@ def main(uri: str, domain: str, alias: str, rounds: int) -> None:
     """Resizes up and down."""
     heard: list[float] = []
     ended: list[float] = []
-    note, wait = _libvirt.Hypervisor._note, _converge._wait
+    note, wait = _libvirt.Hypervisor._note, whole.wait
 
     def noting(*arguments: t.Any, **options: t.Any) -> None:
         heard.append(time.perf_counter())
@@ -35,17 +38,19 @@ def main(uri: str, domain: str, alias: str, rounds: int) -> None:
         wait(*arguments)
         ended.append(time.perf_counter())
 
-    _libvirt.Hypervisor._note, _converge._wait = noting, waiting  # type: ignore[method-assign,assignment]
+    _libvirt.Hypervisor._note, whole.wait = noting, waiting  # type: ignore[method-assign,assignment]
     delays = []
     with _libvirt.connect(uri) as hypervisor:
         for number in range(rounds):
             heard.clear()
-            order = _converge.Order(domain, Declaration((Wish(alias=alias, requested=SIZES[number % 2]),)))
+            order = Order(domain, Declaration((Wish(alias=alias, requested=SIZES[number % 2]),)))
             # The poll must not be what ends the wait.
-            patience = _converge.Patience(timeout=60.0, sleep=60.0)
-            jobs = _converge.prepare(hypervisor, [order], patience)
-            _converge.carry_out(hypervisor, jobs, patience)
-            error = jobs[0].error
+            patience = Patience(timeout=60.0, sleep=60.0)
+            (job,) = whole.prepare(hypervisor, [order], patience)
+            if isinstance(job, Planned):
+                job = Running(job)
+                whole.apply(hypervisor, [job], patience)
+            error = job.error
             if error is not None:
                 sys.exit(error.msg)
             delays.append(ended[-1] - max(moment for moment in heard if moment <= ended[-1]))

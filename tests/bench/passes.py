@@ -15,7 +15,7 @@ import typing as t
 
 import bare
 import libvirt
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt, _module
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt, _module
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import inventory
 
 PARAMS = {"uri": "", "domains": None, "timeout": 10.0}
@@ -23,7 +23,6 @@ PARAMS = {"uri": "", "domains": None, "timeout": 10.0}
 
 def ours(hypervisor: _libvirt.Hypervisor) -> int:
     """The whole pass as the module does it, with drift and sums; the number of domains."""
-    _converge._definition.cache_clear()  # a task reads each domain for the first time
     told: dict[str, t.Any] = {"domains": []}
     _module._inventory(hypervisor, PARAMS, inventory.Selection(), told)
     return len(told["domains"])

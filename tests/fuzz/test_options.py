@@ -20,7 +20,9 @@ import pytest
 pytest.importorskip("ansible.module_utils.common.arg_spec")
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt, _module, _options
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt, _module, _options
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Order, Refused
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import support
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     ABSENT,
@@ -199,11 +201,11 @@ def printable(params: dict[str, t.Any]) -> bool:
     return True
 
 
-def orders(module: str, params: dict[str, t.Any]) -> list[_converge.Order]:
+def orders(module: str, params: dict[str, t.Any]) -> list[Order]:
     """The orders of a module's checked options, as `_module` makes them."""
     if module == "memory_device":
         declaration = Declaration((_options.wish_from(params),))
-        return [_converge.Order(_options.text_of(params, "domain"), declaration)]
+        return [Order(_options.text_of(params, "domain"), declaration)]
     return [_module._order(domain) for domain in params["domains"]]
 
 
@@ -225,16 +227,16 @@ def test_a_plan_or_a_declared_error(
         wanted = orders(module, params)
         patience = _options.patience_from(params)
         _options.text_of(params, "uri")
-        jobs = _converge.prepare(t.cast("_libvirt.Hypervisor", Hypervisor(told, versions, sgx)), wanted, patience)
+        jobs = whole.prepare(t.cast("_libvirt.Hypervisor", Hypervisor(told, versions, sgx)), wanted, patience)
     except VirtmemError as error:
         declared(error)
         return
     for job in jobs:
-        if job.error is not None:
+        if isinstance(job, Refused):
             declared(job.error)
         else:
             SEEN["planned"] += 1
-            check_plan(job.known, job.order.declaration)
+            check_plan(job.plan, job.order.declaration)
 
 
 def test_the_generated_got_everywhere() -> None:

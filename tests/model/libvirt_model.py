@@ -3,7 +3,7 @@
 
 """A model of libvirt with QEMU guests, as far as memory devices go: XML, refusals, guests, and a clock of its own.
 
-It knows nothing of the code under test. `Libvirt` is the daemon with its guests, `Connection` what `_converge` has
+It knows nothing of the code under test. `Libvirt` is the daemon with its guests, `Connection` what `_apply` has
 of it. test_model_on_lab.py compares it with the real one.
 """
 
@@ -701,7 +701,7 @@ class Fault:
 
 @dataclass(eq=False)
 class Connection:
-    """What `_converge` has of `_libvirt.Hypervisor`."""
+    """What `_apply` has of `_libvirt.Hypervisor`."""
 
     libvirt: Libvirt
     faults: t.Sequence[Fault] = ()

@@ -21,7 +21,9 @@ import pytest
 
 pytest.importorskip("libvirt")
 
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Job, Order, Refused, Running
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import ABSENT, Declaration, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
@@ -34,7 +36,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 UUID = "0b4fd5c6-2a36-4c1e-9d5a-4f6f2e1a7c31"
 OLD, NEW = Versions(9_000_000, 7_002_022), Versions(11_003_000, 10_000_002)
-PATIENCE = _converge.Patience(timeout=12, sleep=1)
+PATIENCE = Patience(timeout=12, sleep=1)
 
 # With all that may be lost: a password, a foreign namespace, metadata, what no schema knows, devices of others.
 DOMAIN = f"""<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -353,27 +355,29 @@ class Promises(RuleBasedStateMachine):
         faults: t.Sequence[model.Fault] = (),
         meddled: bool = False,
         loses_events: bool = False,
-    ) -> _converge.Job | None:
+    ) -> Job | None:
         """One task, in check mode and for real. None where it was killed, or did not get as far as a job."""
         ready = declaration.readies
         before = Seen.of(self.machine, ready)
-        order = _converge.Order("web1", declaration)
+        order = Order("web1", declaration)
         checking = model.Connection(self.libvirt)
-        foreseen = _converge.prepare(t.cast(t.Any, checking), [order], PATIENCE)[0]
+        foreseen = whole.prepare(t.cast(t.Any, checking), [order], PATIENCE)[0]
         assert not checking.log
         checking.close()
         self.foreseen = foreseen.plan.steps if foreseen.plan else ()
         connection = model.Connection(self.libvirt, faults, loses_events)
-        patience = _converge.Patience(timeout=12, sleep=1, interrupted=lambda: connection.interrupted)
-        began, job = self.libvirt.now, None
+        patience = Patience(timeout=12, sleep=1, interrupted=lambda: connection.interrupted)
+        began = self.libvirt.now
+        job: Job | None = None
         try:
-            job = _converge.prepare(t.cast(t.Any, connection), [order], patience)[0]
+            job = prepared = whole.prepare(t.cast(t.Any, connection), [order], patience)[0]
             if not faults:
                 assert (job.plan and job.plan.steps) == (foreseen.plan and foreseen.plan.steps)
-            if job.error is not None:
+            if isinstance(prepared, Refused):
                 assert not connection.log, "a task that is refused changes nothing"
             else:
-                _converge.carry_out(t.cast(t.Any, connection), [job], patience, self.libvirt_clock)
+                job = running = Running(prepared)
+                whole.apply(t.cast(t.Any, connection), [running], patience, self.libvirt_clock)
         except VirtmemError as error:
             if not faults:
                 raise
@@ -385,7 +389,7 @@ class Promises(RuleBasedStateMachine):
             connection.close()
         assert self.libvirt.now - began < PATIENCE.timeout + 5
         if UUID not in self.libvirt.machines:
-            assert job is None or job.error is not None or not job.known.steps
+            assert job is None or job.error is not None or not job.steps
             return job
         OUTCOMES[
             "nothing" if job is None else job.error.error_code if job.error else "done" if job.done else "as it was"
@@ -412,10 +416,10 @@ class Promises(RuleBasedStateMachine):
     def repeat(self, declaration: Declaration) -> None:
         """A second run takes no step."""
         connection = model.Connection(self.libvirt)
-        again = _converge.prepare(t.cast(t.Any, connection), [_converge.Order("web1", declaration)], PATIENCE)[0]
+        again = whole.prepare(t.cast(t.Any, connection), [Order("web1", declaration)], PATIENCE)[0]
         connection.close()
         assert again.error is None, again.error and again.error.msg
-        assert again.known.steps == (), again.known.steps
+        assert again.steps == (), again.steps
 
     def recover(self, declaration: Declaration) -> None:
         """The cause is gone: the guest answers, the disk has room. Now the task must come to its end."""
@@ -438,13 +442,13 @@ class Promises(RuleBasedStateMachine):
 
     # --- the promises
 
-    def delivered(self, declaration: Declaration, job: _converge.Job) -> None:
+    def delivered(self, declaration: Declaration, job: Job) -> None:
         """What the model says, against what was declared."""
         now = Seen.of(self.machine, ready=False)
         for wish in declaration.wishes:
             live, config = (find(now.scopes[scope], wish.alias) for scope in (model.LIVE, model.CONFIG))
             runs, stored = now.scopes[model.LIVE] is not None, now.scopes[model.CONFIG] is not None
-            reasons = [reason for plan in job.known.devices if plan.wish == wish for reason in plan.restart_reasons]
+            reasons = [reason for plan in job.devices if plan.wish == wish for reason in plan.restart_reasons]
             strict = wish.scope in ("live", "both")
             assert not (strict and reasons)
             if stored and wish.scope != "live":

@@ -14,7 +14,9 @@ import pytest
 
 pytest.importorskip("libvirt")
 
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Job, Order, Planned, Running
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
@@ -72,19 +74,20 @@ def run(
     timeout: float = 30.0,
     wait: bool = True,
     connection: model.Connection | None = None,
-) -> list[_converge.Job]:
+) -> t.Sequence[Job]:
     """A task over these domains, as the modules run one: nothing is changed if anything speaks against a plan."""
     connection = connection or model.Connection(host)
-    patience = _converge.Patience(wait, timeout, interrupted=lambda: connection.interrupted)
+    patience = Patience(wait, timeout, interrupted=lambda: connection.interrupted)
     hypervisor = t.cast("t.Any", connection)
-    jobs = _converge.prepare(hypervisor, [_converge.Order(*item) for item in declared.items()], patience)
-    if not any(job.error for job in jobs):
-        _converge.carry_out(hypervisor, jobs, patience, connection.clock)
+    jobs = whole.prepare(hypervisor, [Order(*item) for item in declared.items()], patience)
+    running = [Running(job) for job in jobs if isinstance(job, Planned)]
+    if len(running) == len(jobs):
+        whole.apply(hypervisor, running, patience, connection.clock)
     connection.close()
-    return jobs
+    return running if len(running) == len(jobs) else jobs
 
 
-def codes(jobs: t.Sequence[_converge.Job]) -> list[str | None]:
+def codes(jobs: t.Sequence[Job]) -> list[str | None]:
     """How each domain ended."""
     return [job.error.error_code if job.error else None for job in jobs]
 
@@ -299,7 +302,7 @@ def test_a_replacement_that_libvirt_does_not_take_is_said_to_be_half(kind: str) 
     assert [size(host, "a", "size", scope=scope) for scope in model.SCOPES] == [wish.size] * 2
 
 
-def _says_half(job: _converge.Job, state: str) -> None:
+def _says_half(job: Job, state: str) -> None:
     error = job.error
     assert error is not None
     half = error.details["half_replaced"]

@@ -30,7 +30,11 @@ ONLY_IN = {
     "ansible.module_utils.basic": TOP,
 }
 # The layers of module_utils from below; a file imports nothing above itself.
-LAYERS = ("_memory", "_libvirt", "_survey", "_converge", "_options", "_module")
+LAYERS = ("_memory", "_libvirt", "_observe", "_survey", "_apply", "_options", "_module")
+# Within the folder that applies plans.
+ROOMS = ("job", "task", "failure", "steps", "wait", "verify", "whole")
+# What reads and reports has no business with.
+PLANNING = frozenset({"plan", "device_plan", "readiness", "step", "progress", "rules"})
 # What would let clock, chance or the outside world into the core.
 _IMPURE = """
 ansible asyncio concurrent datetime glob http io locale logging multiprocessing os pathlib queue random secrets select
@@ -131,11 +135,23 @@ def _relative_import(path: str, name: str, level: int) -> t.Iterator[str]:
     ours, theirs = _layer(path), _layer(target)
     if ours is not None and (theirs is None or theirs > ours):
         yield f"import of {name} from above"
+    if path == f"{UTILS}_observe.py" and PLANNING & set(name.split(".")):
+        yield f"import of {name}, which plans"
+    room, other = (_room(place) for place in (path, target))
+    if room is not None and other is not None and other > room:
+        yield f"import of {name} from a later room"
 
 
 def _layer(path: str) -> int | None:
     part = path[len(UTILS) :].partition("/")[0].partition(".")[0] if path.startswith(UTILS) else ""
     return LAYERS.index(part) if part in LAYERS else None
+
+
+def _room(path: str) -> int | None:
+    """Which of the rooms a file of the folder is, or a name in it."""
+    folder, _slash, rest = path[len(UTILS) :].partition("/") if path.startswith(UTILS) else ("", "", "")
+    name = rest.partition("/")[0].partition(".")[0]
+    return ROOMS.index(name) if folder == "_apply" and name in ROOMS else None
 
 
 def _called(node: ast.Call) -> str:
@@ -210,6 +226,7 @@ def test_a_file_keeps_to_its_layer(path: str) -> None:
 
 def test_every_layer_was_looked_at() -> None:
     assert {"modules/memory_device.py", *ONLY_IN.values()} <= set(FILES)
+    assert {path.split("/")[-1][:-3] for path in FILES if "/_apply/" in path} == set(ROOMS)
     for layer in LAYERS:
         assert any(_layer(path) == LAYERS.index(layer) for path in FILES), layer
 
@@ -220,7 +237,8 @@ HEAD = "# Copyright (c) 2026 x\n# SPDX-License-Identifier: GPL-3.0-or-later\n'''
 SIZE = CORE + "size.py"
 XML = CORE + "xml.py"
 LIBVIRT = UTILS + "_libvirt.py"
-CONVERGE = UTILS + "_converge.py"
+APPLY = UTILS + "_apply/steps.py"
+OBSERVE = UTILS + "_observe.py"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +248,7 @@ CONVERGE = UTILS + "_converge.py"
         (SIZE, "import lxml.etree as e", "import of lxml"),
         (LIBVIRT, "from lxml.etree import tostring", "import of lxml"),
         (SIZE, "def _f() -> None:\n    import lxml", "import of lxml"),
-        (CONVERGE, "try:\n    import libvirt\nexcept ImportError:\n    pass", "import of libvirt"),
+        (APPLY, "try:\n    import libvirt\nexcept ImportError:\n    pass", "import of libvirt"),
         (TOP, "import libvirt", "import of libvirt"),
         (XML, "import libvirt", "import of libvirt"),
         (
@@ -238,9 +256,9 @@ CONVERGE = UTILS + "_converge.py"
             "from ansible.module_utils.basic import AnsibleModule",
             "import of ansible.module_utils.basic",
         ),
-        (CONVERGE, "from ansible.module_utils import basic", "import of ansible.module_utils.basic"),
-        (CONVERGE, "from ansible.module_utils.elsewhere import AnsibleModule", "import of AnsibleModule"),
-        (CONVERGE, "from ansible_collections.a.b.plugins import c", "absolute import of a collection"),
+        (APPLY, "from ansible.module_utils import basic", "import of ansible.module_utils.basic"),
+        (APPLY, "from ansible.module_utils.elsewhere import AnsibleModule", "import of AnsibleModule"),
+        (APPLY, "from ansible_collections.a.b.plugins import c", "absolute import of a collection"),
         (SIZE, "from ansible.module_utils.common import text", "import of ansible in the core"),
         *((SIZE, f"import {name}", f"import of {name} in the core") for name in sorted(IMPURE)),
         (SIZE, "from os import path", "import of os in the core"),
@@ -248,11 +266,14 @@ CONVERGE = UTILS + "_converge.py"
         (SIZE, "open('/etc/passwd')", "open in the core"),
         (SIZE, "print('x')", "print in the core"),
         (SIZE, "from .. import _libvirt", "import of _libvirt from above"),
-        (SIZE, "from .._converge import wait", "import of _converge.wait from above"),
-        (LIBVIRT, "from ._converge import wait", "import of _converge.wait from above"),
+        (SIZE, "from .._apply import wait", "import of _apply.wait from above"),
+        (LIBVIRT, "from ._apply import wait", "import of _apply.wait from above"),
         (LIBVIRT, "from . import _module", "import of _module from above"),
-        (CONVERGE, "from ._module import x", "import of _module.x from above"),
-        (CONVERGE, "from ..modules import memory_device", "import of modules.memory_device from above"),
+        (APPLY, "from .._module import x", "import of _module.x from above"),
+        (APPLY, "from ...modules import memory_device", "import of modules.memory_device from above"),
+        (APPLY, "from .wait import wait", "import of wait.wait from a later room"),
+        (OBSERVE, "from ._memory.plan import plan_domain", "import of _memory.plan.plan_domain, which plans"),
+        (OBSERVE, "from ._memory import readiness", "import of _memory.readiness, which plans"),
         (SIZE, "__import__('lxml')", "hidden import"),
         (SIZE, "import importlib\nimportlib.import_module('lxml')", "hidden import"),
         (SIZE, "assert True", "assert"),
@@ -261,23 +282,23 @@ CONVERGE = UTILS + "_converge.py"
         (TOP, "try:\n    pass\nexcept (ValueError, BaseException) as e:\n    raise", "broad except"),
         (TOP, "import builtins\ntry:\n    pass\nexcept builtins.Exception:\n    raise", "broad except"),
         (TOP, "import contextlib\nwith contextlib.suppress(Exception):\n    pass", "broad except"),
-        (CONVERGE, "_m = None\n_m.fail_json()", "fail_json below the top"),
-        (CONVERGE, "_m = None\n_m.exit_json()", "exit_json below the top"),
-        (CONVERGE, "_m = None\ngetattr(_m, 'fail_json')()", "fail_json below the top"),
-        (CONVERGE, "def _f(check_mode: bool) -> None:\n    pass", "check_mode below the top"),
-        (CONVERGE, "_m = None\nif _m.check_mode:\n    pass", "check_mode below the top"),
-        (CONVERGE, "print(check_mode=True)", "check_mode below the top"),
-        (CONVERGE, "def _f(a) -> None:\n    pass", "_f without type hints"),
-        (CONVERGE, "def _f(*a) -> None:\n    pass", "_f without type hints"),
-        (CONVERGE, "def _f(*, a: int, **b) -> None:\n    pass", "_f without type hints"),
-        (CONVERGE, "def _f(a: int):\n    pass", "_f without type hints"),
-        (CONVERGE, "async def _f():\n    pass", "_f without type hints"),
-        (CONVERGE, "class _C:\n    def _f(self):\n        pass", "_f without type hints"),
-        (CONVERGE, "def _f() -> None:\n    def g(a):\n        pass", "g without type hints"),
-        (CONVERGE, "if True:\n    def f(a):\n        '''d'''", "f without type hints"),
-        (CONVERGE, "def f() -> None:\n    pass", "f without docstring"),
-        (CONVERGE, "class C:\n    pass", "class C without docstring"),
-        (CONVERGE, "class C:\n    '''d'''\n    def f(self) -> None:\n        pass", "f without docstring"),
+        (APPLY, "_m = None\n_m.fail_json()", "fail_json below the top"),
+        (APPLY, "_m = None\n_m.exit_json()", "exit_json below the top"),
+        (APPLY, "_m = None\ngetattr(_m, 'fail_json')()", "fail_json below the top"),
+        (APPLY, "def _f(check_mode: bool) -> None:\n    pass", "check_mode below the top"),
+        (APPLY, "_m = None\nif _m.check_mode:\n    pass", "check_mode below the top"),
+        (APPLY, "print(check_mode=True)", "check_mode below the top"),
+        (APPLY, "def _f(a) -> None:\n    pass", "_f without type hints"),
+        (APPLY, "def _f(*a) -> None:\n    pass", "_f without type hints"),
+        (APPLY, "def _f(*, a: int, **b) -> None:\n    pass", "_f without type hints"),
+        (APPLY, "def _f(a: int):\n    pass", "_f without type hints"),
+        (APPLY, "async def _f():\n    pass", "_f without type hints"),
+        (APPLY, "class _C:\n    def _f(self):\n        pass", "_f without type hints"),
+        (APPLY, "def _f() -> None:\n    def g(a):\n        pass", "g without type hints"),
+        (APPLY, "if True:\n    def f(a):\n        '''d'''", "f without type hints"),
+        (APPLY, "def f() -> None:\n    pass", "f without docstring"),
+        (APPLY, "class C:\n    pass", "class C without docstring"),
+        (APPLY, "class C:\n    '''d'''\n    def f(self) -> None:\n        pass", "f without docstring"),
         ("modules/x.py", "_TABLE = {}", "more than documentation"),
         ("modules/x.py", "def helper() -> None:\n    '''d'''", "more than documentation"),
         ("modules/x.py", "def main() -> None:\n    a()\n    b()", "more than documentation"),
@@ -310,7 +331,7 @@ def test_the_checker_finds_a_bad_head(source: str, complaint: str) -> None:
     [
         (XML, "try:\n    from lxml import etree\nexcept ImportError:\n    pass"),
         (LIBVIRT, "import libvirt\nimport threading\nfrom ._memory.errors import VirtmemError"),
-        (CONVERGE, "import time\nfrom ._libvirt import Hypervisor\nfrom ._memory import xml"),
+        (APPLY, "import time\nfrom ._libvirt import Hypervisor\nfrom ._memory import xml"),
         (
             TOP,
             "from ansible.module_utils.basic import AnsibleModule\n_m = AnsibleModule()\n_m.fail_json(_m.check_mode)",
@@ -318,8 +339,8 @@ def test_the_checker_finds_a_bad_head(source: str, complaint: str) -> None:
         (SIZE, "import re\nfrom .errors import VirtmemError\nfrom . import support"),
         (SIZE, "_LIBVIRTISH = 'fail_json is a word in a sentence'"),
         (TOP, "try:\n    pass\nexcept (ValueError, OSError):\n    pass"),
-        (CONVERGE, "class _C:\n    def f(self) -> None:\n        pass"),
-        (CONVERGE, "class C:\n    '''d'''\n    @classmethod\n    def f(cls, a: int) -> int:\n        '''d'''"),
+        (APPLY, "class _C:\n    def f(self) -> None:\n        pass"),
+        (APPLY, "class C:\n    '''d'''\n    @classmethod\n    def f(cls, a: int) -> int:\n        '''d'''"),
         ("modules/x.py", "DOCUMENTATION = ''\ndef main() -> None:\n    a()\nif __name__ == '__main__':\n    main()"),
     ],
 )

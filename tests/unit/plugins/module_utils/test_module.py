@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("ansible.module_utils.basic")
 
 from ansible_collections.virtmem.libvirt.plugins.doc_fragments import _connection, _device, _wait
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt, _module, _options
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt, _module, _observe, _options
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
@@ -191,7 +191,7 @@ def test_a_success_has_every_key(
     pytest.importorskip("libvirt")
     device = helpers.virtio_mem(requested=0, current=0)
     definition = helpers.definition(device)
-    monkeypatch.setattr(_converge, "observe", lambda *_: helpers.domain(definition, definition))
+    monkeypatch.setattr(_observe.Observer, "observe", lambda *_: helpers.domain(definition, definition))
     answer = run(capsys, domain="test", requested="0", _ansible_check_mode=check_mode, _ansible_diff=True)
     assert set(answer) - BY_ANSIBLE == ALWAYS | {"diff"}
     assert answer["changed"] is False

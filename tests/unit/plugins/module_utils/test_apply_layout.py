@@ -13,7 +13,10 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 
 import pytest
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Job, Order, Planned, Running
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     ABSENT,
     CONFIG,
@@ -228,19 +231,19 @@ def hypervisor(*guests: Guest, **hooks: Hook) -> Hypervisor:
     return Hypervisor({one.uuid: one for one in guests}, hooks=hooks)
 
 
-def run(
-    host: Hypervisor, orders: t.Mapping[str, Declaration], patience: _converge.Patience | None = None
-) -> list[_converge.Job]:
+def run(host: Hypervisor, orders: t.Mapping[str, Declaration], patience: Patience | None = None) -> t.Sequence[Job]:
     """Prepares, and carries out what nothing speaks against, as the module does."""
-    patience = patience or _converge.Patience(timeout=30.0)
+    patience = patience or Patience(timeout=30.0)
     connection = t.cast("t.Any", host)
-    jobs = _converge.prepare(connection, [_converge.Order(name, order) for name, order in orders.items()], patience)
-    if not any(job.error for job in jobs):
-        _converge.carry_out(connection, jobs, patience, host.clock)
-    return jobs
+    jobs = whole.prepare(connection, [Order(name, order) for name, order in orders.items()], patience)
+    running = [Running(job) for job in jobs if isinstance(job, Planned)]
+    if len(running) < len(jobs):
+        return jobs
+    whole.apply(connection, running, patience, host.clock)
+    return running
 
 
-def codes(jobs: t.Sequence[_converge.Job]) -> list[str | None]:
+def codes(jobs: t.Sequence[Job]) -> list[str | None]:
     """How each ended."""
     return [job.error.error_code if job.error else None for job in jobs]
 
@@ -305,7 +308,7 @@ def test_a_guest_that_gives_nothing_back_keeps_its_configuration() -> None:
     jobs = run(
         host,
         {"a": declared(Wish(alias="ua-old", state=ABSENT)), "b": declared(Wish(alias="ua-vm0", requested=GIB))},
-        _converge.Patience(timeout=5.0),
+        Patience(timeout=5.0),
     )
     assert codes(jobs) == ["not_converged", None]
     assert host.now == 105.0
@@ -318,7 +321,7 @@ def test_a_guest_that_gives_nothing_back_keeps_its_configuration() -> None:
 def test_the_time_is_for_the_whole_task() -> None:
     host = hypervisor(*(guest(name, dimm("ua-old"), vm("ua-vm0"), takes=4.0) for name in "abc"))
     declaration = declared(Wish(alias="ua-vm0", requested=GIB), exclusive=True)
-    jobs = run(host, dict.fromkeys("abc", declaration), _converge.Patience(timeout=6.0))
+    jobs = run(host, dict.fromkeys("abc", declaration), Patience(timeout=6.0))
     assert codes(jobs) == ["not_converged"] * 3
     assert host.now == 106.0
 
@@ -326,7 +329,7 @@ def test_the_time_is_for_the_whole_task() -> None:
 def test_who_does_not_wait_does_all_that_needs_no_answer() -> None:
     host = hypervisor(guest("a", dimm("ua-old"), vm("ua-vm0"), takes=None))
     declaration = declared(Wish(alias="ua-vm0", requested=GIB), exclusive=True)
-    (job,) = run(host, {"a": declaration}, _converge.Patience(wait=False))
+    (job,) = run(host, {"a": declaration}, Patience(wait=False))
     assert codes([job]) == [None]
     assert changes(host) == ["unplug a ua-old", "update live a ua-vm0", "update config a ua-vm0"]
     assert host.now == 100.0
@@ -404,6 +407,7 @@ def test_a_step_that_fails_because_the_domain_is_another_one_is_planned_again_on
     host = hypervisor(guest("a", vm("ua-vm0")), **{"update live a ua-vm0": vanishes})
     (job,) = run(host, {"a": declared(Wish(alias="ua-vm0", model="virtio-mem", size=2 * GIB, requested=GIB))})
     assert codes([job]) == [None]
+    assert isinstance(job, Running)
     assert job.replans
     assert changes(host) == ["update live a ua-vm0", "attach live a ua-vm0", "attach config a ua-vm0"]
     # The result has the steps that were taken, not those that failed.
@@ -483,6 +487,6 @@ def test_an_alias_that_someone_took_meanwhile_is_not_given_twice(scope: str) -> 
 
 def test_a_domain_is_read_no_more_often_than_needed() -> None:
     host = hypervisor(guest("a", vm("ua-vm0"), takes=None))
-    run(host, {"a": declared(Wish(alias="ua-vm0", requested=GIB))}, _converge.Patience(wait=False))
+    run(host, {"a": declared(Wish(alias="ua-vm0", requested=GIB))}, Patience(wait=False))
     # Once to plan, once before each of two steps, once to see what came of it.
     assert host.reads == 4

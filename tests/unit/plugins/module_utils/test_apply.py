@@ -12,7 +12,10 @@ import typing as t
 from dataclasses import dataclass, field
 
 import pytest
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _converge, _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt, _observe
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Order, Planned, Running
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     CONFIG,
@@ -50,7 +53,7 @@ class Guest:
 
 @dataclass
 class Hypervisor:
-    """What `_converge` needs of a connection. Time passes only where it waits."""
+    """What `_apply` needs of a connection. Time passes only where it waits."""
 
     guests: dict[str, Guest]
     events: dict[float, str | None] = field(default_factory=dict)  # when something is heard of which domain
@@ -119,7 +122,7 @@ class Hypervisor:
         return None if when is None else _libvirt.Event(self.events.pop(when), "ua-vm0")
 
 
-PATIENCE = _converge.Patience(timeout=60.0, sleep=1.0)
+PATIENCE = Patience(timeout=60.0, sleep=1.0)
 
 
 def hypervisor(*guests: Guest, **values: t.Any) -> Hypervisor:
@@ -127,23 +130,23 @@ def hypervisor(*guests: Guest, **values: t.Any) -> Hypervisor:
     return Hypervisor({guest.uuid: guest for guest in guests}, **values)
 
 
-def start(host: Hypervisor, requested: int = 2 * GIB) -> list[_converge.Job]:
+def start(host: Hypervisor, requested: int = 2 * GIB) -> list[Running]:
     """A job for each guest."""
     jobs = []
     for uuid in host.guests:
-        observed = _converge.observe(t.cast("t.Any", host), uuid)
+        observed = _observe.Observer(t.cast("t.Any", host)).observe(uuid)
         wish = Wish(alias="ua-vm0", requested=requested, scope="live")
         plan = planning.planned(observed, wish)
-        order = _converge.Order(uuid, Declaration((wish,)))
-        jobs.append(_converge.Job(order, planning.CIRCUMSTANCES, uuid, observed, plan, list(plan.steps)))
+        order = Order(uuid, Declaration((wish,)))
+        jobs.append(Running(Planned(order, uuid, planning.CIRCUMSTANCES, plan)))
     host.log.clear()
     return jobs
 
 
-def carry_out(host: Hypervisor, jobs: list[_converge.Job], patience: _converge.Patience = PATIENCE) -> float:
+def carry_out(host: Hypervisor, jobs: list[Running], patience: Patience = PATIENCE) -> float:
     """Changes, waits, and tells how long it took."""
     began = host.now
-    _converge.carry_out(t.cast("t.Any", host), jobs, patience, host.clock)
+    whole.apply(t.cast("t.Any", host), jobs, patience, host.clock)
     return round(host.now - began, 6)
 
 
@@ -158,7 +161,7 @@ def test_an_event_ends_the_wait_at_once() -> None:
 def test_a_lost_event_costs_one_poll(sleep: int) -> None:
     host = hypervisor(Guest("a", {103.25: 2 * GIB}))
     jobs = start(host)
-    took = carry_out(host, jobs, _converge.Patience(timeout=60, sleep=sleep))
+    took = carry_out(host, jobs, Patience(timeout=60, sleep=sleep))
     assert 3.25 <= took <= 3.25 + sleep
     assert jobs[0].error is None
 
@@ -166,14 +169,14 @@ def test_a_lost_event_costs_one_poll(sleep: int) -> None:
 def test_what_was_there_before_the_wait_needs_none() -> None:
     host = hypervisor(Guest("a", {0: 2 * GIB}))
     jobs = start(host)
-    assert carry_out(host, jobs, _converge.Patience(timeout=0)) == 0
+    assert carry_out(host, jobs, Patience(timeout=0)) == 0
     assert jobs[0].error is None
 
 
 def test_a_guest_that_never_moves_takes_the_whole_time_and_no_more() -> None:
     host = hypervisor(Guest("a"))
     jobs = start(host)
-    assert carry_out(host, jobs, _converge.Patience(timeout=7.5, sleep=2)) == 7.5
+    assert carry_out(host, jobs, Patience(timeout=7.5, sleep=2)) == 7.5
     error = jobs[0].error
     assert error is not None
     assert error.error_code == "not_converged"
@@ -196,7 +199,7 @@ def test_a_guest_that_stops_half_way_is_told_so() -> None:
 def test_the_last_look_is_at_the_deadline() -> None:
     host = hypervisor(Guest("a", {160: 2 * GIB}))
     jobs = start(host)
-    assert carry_out(host, jobs, _converge.Patience(timeout=60, sleep=45)) == 60
+    assert carry_out(host, jobs, Patience(timeout=60, sleep=45)) == 60
     assert jobs[0].error is None
 
 
@@ -238,14 +241,14 @@ def test_of_a_domain_that_is_gone_nothing_is_left_in_the_result() -> None:
     assert carry_out(host, jobs) == 2.5
     assert jobs[0].error is not None
     assert jobs[0].error.error_code == "domain_vanished"
-    assert (jobs[0].domain.live, jobs[0].domain.config, jobs[0].domain.state) == (None, None, "shutoff")
+    assert (jobs[0].observed.live, jobs[0].observed.config, jobs[0].observed.state) == (None, None, "shutoff")
 
 
 def test_what_was_answered_before_the_connection_broke_is_in_the_result() -> None:
     host = hypervisor(Guest("a"), ends_with="answered")
     jobs = start(host)
     carry_out(host, jobs)
-    live = jobs[0].domain.live
+    live = jobs[0].observed.live
     assert live is not None
     assert [(device.requested, device.current) for device in live.devices] == [(2 * GIB, 0)]
     assert len(jobs[0].done) == 1
@@ -275,7 +278,7 @@ def test_someone_who_asks_for_something_else_ends_the_wait() -> None:
 def test_near_enough_is_enough() -> None:
     host = hypervisor(Guest("a", {101: 2 * GIB - 64 * MIB}), events={101: "a"})
     jobs = start(host)
-    assert carry_out(host, jobs, _converge.Patience(timeout=60, sleep=1, tolerance=Tolerance(bytes=64 * MIB))) == 1
+    assert carry_out(host, jobs, Patience(timeout=60, sleep=1, tolerance=Tolerance(bytes=64 * MIB))) == 1
     assert jobs[0].error is None
 
 
@@ -295,7 +298,7 @@ def test_one_job_that_fails_leaves_the_others_alone() -> None:
         events={102: "stops", 104: "well"},
     )
     jobs = start(host)
-    assert carry_out(host, jobs, _converge.Patience(timeout=10, sleep=1)) == 10
+    assert carry_out(host, jobs, Patience(timeout=10, sleep=1)) == 10
     assert [job.error and job.error.error_code for job in jobs] == [None, "domain_stopped", "not_converged"]
 
 
@@ -313,7 +316,7 @@ def test_who_listens_does_so_before_the_change() -> None:
 def test_a_wait_that_is_resumed_changes_nothing() -> None:
     host = hypervisor(Guest("a", {103: 2 * GIB}, requested=2 * GIB), events={103: "a"})
     jobs = start(host)
-    assert jobs[0].known.steps == ()
+    assert jobs[0].plan.steps == ()
     assert carry_out(host, jobs) == 3
     assert changes(host) == ["watch a"]
     assert jobs[0].error is None
@@ -330,7 +333,7 @@ def test_a_guest_that_has_everything_is_not_read_again() -> None:
 def test_what_someone_undoes_after_a_wait_without_a_step_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     host = hypervisor(Guest("a", {101: 2 * GIB}, requested=2 * GIB))
     jobs = start(host)
-    assert jobs[0].known.steps == ()
+    assert jobs[0].plan.steps == ()
     usual, reads = host.read, []
 
     def read(uuid: str, scopes: t.Sequence[str] = SCOPES) -> _libvirt.Reading:
@@ -359,7 +362,7 @@ def test_what_libvirt_refused_is_not_done() -> None:
 def test_who_does_not_wait_does_not_listen_either() -> None:
     host = hypervisor(Guest("a"))
     jobs = start(host)
-    assert carry_out(host, jobs, _converge.Patience(wait=False)) == 0
+    assert carry_out(host, jobs, Patience(wait=False)) == 0
     assert changes(host) == ["update live"]
     assert jobs[0].error is None
 

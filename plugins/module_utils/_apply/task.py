@@ -1,0 +1,50 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""A task as it runs: whom it asks, how long it waits, and what time it is. Every room of `_apply` has it from here."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .._libvirt import Hypervisor
+from .._memory.size import EXACT, Tolerance
+from .._observe import Observer
+from .job import Running
+
+Clock = t.Callable[[], float]
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long and how closely a wait looks: seconds, seconds between two polls, and what is near enough."""
+
+    wait: bool = True
+    timeout: float = 120.0
+    sleep: float = 1.0
+    tolerance: Tolerance = EXACT
+    interrupted: t.Callable[[], bool] = _never  # whether someone wants the task to end
+
+
+@dataclass
+class Task:
+    """One task over all its domains."""
+
+    hypervisor: Hypervisor
+    jobs: t.Sequence[Running]
+    patience: Patience
+    clock: Clock  # seconds, on any clock that does not run backwards
+    observer: Observer = field(init=False)
+    deadline: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The time begins to run."""
+        self.observer = Observer(self.hypervisor)
+        self.deadline = self.clock() + self.patience.timeout

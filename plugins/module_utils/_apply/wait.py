@@ -1,0 +1,156 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""Waits until the guests have what is declared, all at the same time.
+
+libvirt's events drive the wait, and the live XML is the authority; a poll beneath makes a lost event cost one `sleep`.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._libvirt import Event
+from .._memory import progress
+from .._memory.device import LIVE
+from .._memory.errors import VirtmemError
+from .._memory.progress import Goal
+from .._memory.size import EXACT, Tolerance
+from .._memory.step import GROW
+from .failure import fail, gives_back, interrupted
+from .job import Running
+from .steps import advance
+from .task import Task
+
+
+def must_wait(job: Running) -> bool:
+    """Whether the guest has to do something before the goals are reached."""
+    if any(step.until is not None for step in job.plan.steps):
+        return True
+    return job.observed.live is not None and not _has_all(job, EXACT)
+
+
+def has_converged(job: Running, tolerance: Tolerance) -> bool:
+    """Whether the guest has all that is declared, as far as was last seen."""
+    return not (job.barrier or job.postponed) and _has_all(job, tolerance)
+
+
+def _has_all(job: Running, tolerance: Tolerance) -> bool:
+    return all(goal.reached(progress.live_device(job.observed, goal.wish), tolerance) for goal in job.goals)
+
+
+def wait(task: Task, jobs: t.Iterable[Running]) -> None:
+    """Waits until each guest has what is declared, or can no longer get it, or the deadline is there."""
+    pending = [job for job in jobs if not _look(task, job)]
+    next_poll = task.clock() + task.patience.sleep
+    while pending:
+        now = task.clock()
+        if task.patience.interrupted():
+            for job in pending:
+                job.error = interrupted(job)
+            return
+        if now >= task.deadline:
+            for job in pending:
+                if not _look(task, job):
+                    _stop_waiting(task, job)
+            return
+        event = task.hypervisor.next_event(min(next_poll, task.deadline) - now)
+        looked_at = pending
+        if event is None or event.uuid is None or task.clock() >= next_poll:
+            next_poll = task.clock() + task.patience.sleep
+        else:
+            looked_at = [job for job in pending if job.uuid == event.uuid]
+        settled = [job for job in looked_at if _look(task, job, event)]
+        pending = [job for job in pending if job not in settled]
+
+
+def _look(task: Task, job: Running, event: Event | None = None) -> bool:
+    """Looks at the job's domain once, and takes the steps that are possible now.
+
+    True when nothing is left to wait for.
+    """
+    if event is not None and job.uuid == event.uuid:
+        job.error = _rejection(job, event)
+    while job.error is None:
+        if job.postponed is not None and not _retry(task, job):
+            return False
+        goals = job.goals
+        if job.error is None and _observe(task, job):
+            job.error = next((error for goal in goals if (error := progress.pointless(job.observed, goal))), None)
+        if job.error is not None:
+            break
+        tolerance = EXACT if job.barrier else task.patience.tolerance
+        # Every goal is looked at, so that the movement of each is known.
+        missing = [goal for goal in goals if not _is_reached(task, job, goal, tolerance)]
+        if missing:
+            return False
+        if job.barrier is None:
+            return True
+        job.barrier = None
+        advance(task, job, GROW)
+        if job.error is None and job.barrier is None and not job.plan.goals:
+            return True
+    return True
+
+
+def _observe(task: Task, job: Running) -> bool:
+    """Looks at the running guest. Whether it could be seen."""
+    try:
+        job.observed = task.observer.observe(job.uuid, (LIVE,))
+        job.done_before_look = len(job.done)
+    except VirtmemError as error:
+        job.error = error
+    return job.error is None
+
+
+def _is_reached(task: Task, job: Running, goal: Goal, tolerance: Tolerance) -> bool:
+    device, now = progress.live_device(job.observed, goal.wish), task.clock()
+    if goal not in job.movements:
+        job.begin(goal, now)
+    job.movements[goal] = job.movements[goal].seen(progress.held(device, goal), now)
+    return goal.reached(device, tolerance)
+
+
+def _rejection(job: Running, event: Event) -> VirtmemError | None:
+    """The error if the event says that the guest won't give back the device that the job waits to see gone."""
+    if not event.rejected or job.barrier is None or not job.barrier.gone:
+        return None
+    device = progress.live_device(job.observed, job.barrier.wish)
+    return progress.rejected(job.observed, device) if device is not None and device.alias == event.alias else None
+
+
+def _retry(task: Task, job: Running) -> bool:
+    """Tries again what was refused, as soon as no guest has memory to give back any longer. Whether it was tried."""
+    if not _observe(task, job):
+        return True
+    if any(map(gives_back, task.jobs)):
+        return False
+    job.postponed, job.retried = None, True
+    advance(task, job, GROW)
+    return True
+
+
+def retry_without_waiting(task: Task) -> None:
+    """What was refused fails if nobody waits for the memory that others give back."""
+    for job in task.jobs:
+        if job.postponed is not None and not task.patience.wait:
+            fail(task, job, job.postponed)
+            advance(task, job, GROW)
+
+
+def _stop_waiting(task: Task, job: Running) -> None:
+    """The deadline is there, and the guest has not what is declared."""
+    timeout = task.patience.timeout
+    if job.postponed is not None:
+        job.error = job.postponed
+        job.error.msg += f" The memory that other guests were to give back did not come within {timeout:g} s."
+        return
+    tolerance = EXACT if job.barrier else task.patience.tolerance
+    for goal in job.goals:
+        device = progress.live_device(job.observed, goal.wish)
+        if device is not None and not goal.reached(device, tolerance):
+            movement = job.movements[goal]
+            job.error = progress.not_converged(job.observed, device, goal, movement, task.clock(), timeout)
+            return

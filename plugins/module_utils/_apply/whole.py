@@ -1,0 +1,128 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""The way of a task through all its domains: plan each, take the steps, wait, and make sure of the result."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from .._libvirt import Hypervisor
+from .._memory import xml
+from .._memory.device import SGX_EPC, Host
+from .._memory.errors import VirtmemError
+from .._memory.plan import plan_domain
+from .._memory.step import GROW, REMOVE, SHRINK, Circumstances
+from .._observe import Observer
+from .failure import report_half_replaced
+from .job import Order, Planned, Refused, Running
+from .steps import advance
+from .task import Clock, Patience, Task
+from .verify import refresh, verify
+from .wait import has_converged, must_wait, retry_without_waiting, wait
+
+
+def prepare(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: Patience) -> list[Planned | Refused]:
+    """Reads every domain and plans for it. Nothing is changed; what speaks against a plan is in `error`.
+
+    Raises:
+        VirtmemError: the hypervisor itself does not answer.
+    """
+    circumstances = _circumstances(hypervisor, orders, patience)
+    observer = Observer(hypervisor)
+    taken: set[str] = set()  # the domains of the orders before
+    return [_plan(hypervisor, observer, order, circumstances, taken) for order in orders]
+
+
+def _plan(
+    hypervisor: Hypervisor, observer: Observer, order: Order, circumstances: Circumstances, taken: set[str]
+) -> Planned | Refused:
+    observed = None
+    try:
+        uuid = _find(hypervisor, order, taken)
+        observed = observer.observe(uuid)
+        return Planned(order, uuid, circumstances, plan_domain(observed, order.declaration, circumstances))
+    except VirtmemError as error:
+        return Refused(order, error, observed)
+
+
+def _find(hypervisor: Hypervisor, order: Order, taken: set[str]) -> str:
+    uuid = hypervisor.find(order.domain)
+    if uuid in taken:
+        raise VirtmemError(
+            "invalid_option",
+            f"domains: {order.domain} is declared more than once.",
+            {"option": "domains", "value": order.domain, "uuid": uuid},
+            "Declare each domain once, with all its devices.",
+        )
+    taken.add(uuid)
+    return uuid
+
+
+def _circumstances(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: Patience) -> Circumstances:
+    """What plans on this hypervisor depend on. The host is only asked for what a wish needs of it."""
+    wishes = [wish for order in orders for wish in order.declaration.wishes]
+    sgx = any(wish.model == SGX_EPC for wish in wishes)
+    host: Host | None = None
+    if sgx or any(wish.nodemask is not None or wish.pagesize is not None for wish in wishes):
+        host = xml.read_host(hypervisor.capabilities(), hypervisor.domain_capabilities() if sgx else None)
+    return Circumstances(hypervisor.versions(), host, patience.wait)
+
+
+def apply(hypervisor: Hypervisor, jobs: t.Sequence[Running], patience: Patience, clock: Clock = time.monotonic) -> None:
+    """Takes the steps of all plans, waits for all guests at the same time, and makes sure of the result.
+
+    What went wrong with a domain is left in its `error`; the others go on.
+    """
+    task = Task(hypervisor, jobs, patience, clock)
+    for job in jobs:
+        for goal in job.plan.goals:
+            job.begin(goal, clock())
+        if patience.wait and must_wait(job):
+            # Before the change: the guest may have answered before a later registration is through.
+            _listen(task, job)
+    for rank in (SHRINK, REMOVE, GROW):
+        for job in jobs:
+            advance(task, job, rank)
+    retry_without_waiting(task)
+    waited = _settle(task)
+    for job in jobs:
+        if job.error is not None or (job.plan.cut and (waited or job.done)):
+            refresh(task, job)
+        if job.error is not None:
+            report_half_replaced(job.error, job)
+
+
+def _listen(task: Task, job: Running) -> None:
+    try:
+        task.hypervisor.watch(job.uuid)
+    except VirtmemError as error:
+        job.error = error
+
+
+def _settle(task: Task) -> bool:
+    """Waits for the guests, and looks at all of them once more when the last one is there.
+
+    Whoever had the memory and lost it while another was waited for (a reset, a guest that gives memory back) is
+    waited for again, until the deadline. Whether there was anything to wait for.
+    """
+    patience, jobs = task.patience, task.jobs
+    pending = [job for job in jobs if job.error is None and (job.done or not has_converged(job, patience.tolerance))]
+    waited = patience.wait and bool(pending)
+    while True:
+        if patience.wait:
+            wait(task, [job for job in pending if job.goals or job.postponed])
+        for job in jobs:
+            if job.error is None and not job.plan.cut and (waited or job.done):
+                verify(task, job)
+        pending = [job for job in jobs if job.error is None and not has_converged(job, patience.tolerance)]
+        if not (patience.wait and pending):
+            return waited
+        for job in pending:
+            _listen(task, job)
+        if task.clock() >= task.deadline:
+            wait(task, [job for job in pending if job.error is None])
+            return waited

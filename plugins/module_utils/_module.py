@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from . import _libvirt, _observe, _options, _survey
+from . import _observe, _options, _survey
 from ._apply import whole
 from ._apply.job import Job, Order, Planned, Running
 from ._apply.task import Patience
+from ._libvirt import calls, connection
 from ._memory import identity, inventory, size, xml
 from ._memory.device import LIVE, Declaration, Domain
 from ._memory.errors import VirtmemError
@@ -153,7 +154,7 @@ class Report:
 
 def _require_libraries() -> None:
     for library, package, trace in (
-        ("libvirt-python", "python3-libvirt", _libvirt.LIBVIRT_IMPORT_ERROR),
+        ("libvirt-python", "python3-libvirt", calls.LIBVIRT_IMPORT_ERROR),
         ("lxml", "python3-lxml", xml.LXML_IMPORT_ERROR),
     ):
         if trace:
@@ -195,7 +196,7 @@ def _ends_in_good_order() -> t.Iterator[None]:
             signal.signal(number, handler)
 
 
-def _interruption(hypervisor: _libvirt.Hypervisor) -> t.Callable[[], bool]:
+def _interruption(hypervisor: connection.Hypervisor) -> t.Callable[[], bool]:
     """From now on, a signal is a wish to end at the next good moment; whether there is one."""
     signals: list[int] = []
 
@@ -214,7 +215,7 @@ def _manage(uri: str, orders: t.Sequence[Order], patience: Patience, report: Rep
     Where anything speaks against the plan of any domain, nothing is changed in any.
     """
     report.tolerance = patience.tolerance
-    with _libvirt.connect(uri, patience=patience.timeout) as hypervisor:
+    with connection.connect(uri, patience=patience.timeout) as hypervisor:
         prepared = report.jobs = whole.prepare(hypervisor, orders, patience)
         planned = [job for job in prepared if isinstance(job, Planned)]
         if report.planned_only or len(planned) < len(prepared):
@@ -321,7 +322,7 @@ def memory_layout() -> None:
 
 
 def _inventory(
-    hypervisor: _libvirt.Hypervisor,
+    hypervisor: connection.Hypervisor,
     params: t.Mapping[str, t.Any],
     selection: inventory.Selection,
     told: dict[str, t.Any],
@@ -356,7 +357,7 @@ def memory_device_info() -> None:
 
     def work() -> None:
         selection = _options.selection_from(module.params)
-        with _libvirt.connect(_options.text_of(module.params, "uri"), read_only=True) as hypervisor:
+        with connection.connect(_options.text_of(module.params, "uri"), read_only=True) as hypervisor:
             _inventory(hypervisor, module.params, selection, told)
 
     _answer(module, report, work, result)

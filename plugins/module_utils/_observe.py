@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ._libvirt import Hypervisor, Reading
+from ._libvirt.connection import Hypervisor, Reading
 from ._memory import xml
 from ._memory.device import CONFIG, LIVE, SCOPES, Definition, Domain
 

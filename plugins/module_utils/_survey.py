@@ -20,7 +20,8 @@ import threading
 import time
 import typing as t
 
-from ._libvirt import Hypervisor, Listed, Outcome, Reading
+from ._libvirt.calls import Outcome
+from ._libvirt.connection import Hypervisor, Listed, Reading
 from ._memory.errors import VirtmemError
 
 # How long a domain may take before the rest goes on without it, in seconds. A usual answer takes a millisecond.

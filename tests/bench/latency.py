@@ -14,10 +14,10 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Order, Planned, Running
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import MIB
 

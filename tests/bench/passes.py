@@ -15,7 +15,8 @@ import typing as t
 
 import bare
 import libvirt
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt, _module
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _module
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import inventory
 
 PARAMS = {"uri": "", "domains": None, "timeout": 10.0}

@@ -20,9 +20,11 @@ import pytest
 pytest.importorskip("ansible.module_utils.common.arg_spec")
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt, _module, _options
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _module, _options
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Order, Refused
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import calls
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import support
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     ABSENT,
@@ -269,7 +271,7 @@ def any_domain(monkeypatch: pytest.MonkeyPatch) -> list[Hypervisor]:
             """Nothing is open."""
 
     monkeypatch.setattr(_libvirt, "connect", Connection)
-    monkeypatch.setattr(_libvirt, "LIBVIRT_IMPORT_ERROR", None)
+    monkeypatch.setattr(calls, "LIBVIRT_IMPORT_ERROR", None)
     return there
 
 

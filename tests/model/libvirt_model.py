@@ -18,7 +18,9 @@ import typing as t
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import calls
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.events import Event
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 
@@ -711,7 +713,7 @@ class Connection:
     broken: bool = False
     interrupted: bool = False
     log: list[tuple[str, str]] = field(default_factory=list)  # what was changed, of what
-    events: list[_libvirt.Event] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     watched: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -729,7 +731,7 @@ class Connection:
     def _hear(self, uuid: str, alias: str | None, rejected: bool) -> None:
         # A lost event costs one poll; that a guest has said no is known from nowhere else.
         if uuid in self.watched and not (self.loses_events and not rejected):
-            self.events.append(_libvirt.Event(uuid, alias, rejected))
+            self.events.append(Event(uuid, alias, rejected))
 
     def _call(self, action: t.Callable[[], t.Any], what: str = "read", of: str = "") -> t.Any:
         self.calls += 1
@@ -750,7 +752,7 @@ class Connection:
                     fault.what(self)
             self._check()
         except Refused as error:
-            raise _libvirt._error(error, f"{what} {of}", {"op": what}) from error
+            raise calls.translate(error, f"{what} {of}", {"op": what}) from error
         return result
 
     def _refuse(self, what: str, of: str) -> None:
@@ -838,9 +840,9 @@ class Connection:
 
     def wake(self) -> None:
         """Makes next_event return."""
-        self.events.append(_libvirt.Event(None))
+        self.events.append(Event(None))
 
-    def next_event(self, timeout: float) -> _libvirt.Event | None:
+    def next_event(self, timeout: float) -> Event | None:
         """Lets time pass until something is heard, or for so many seconds."""
         until = self.libvirt.now + max(timeout, 0.0)
         while not self.events:

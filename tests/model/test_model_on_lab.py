@@ -23,7 +23,7 @@ import pytest
 pytest.importorskip("libvirt")
 
 import libvirt
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.tests.generating import SEED
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .._libvirt import NOT_BY_QEMU
+from .._libvirt.calls import NOT_BY_QEMU
 from .._memory import progress
 from .._memory.device import CONFIG, LIVE, Device, Domain
 from .._memory.errors import VirtmemError

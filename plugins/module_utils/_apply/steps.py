@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from .._libvirt import Hypervisor
+from .._libvirt.connection import Hypervisor
 from .._memory import readiness, xml
 from .._memory.device import CONFIG, LIVE, Device, Domain
 from .._memory.errors import VirtmemError

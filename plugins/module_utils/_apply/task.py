@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from .._libvirt import Hypervisor
+from .._libvirt.connection import Hypervisor
 from .._memory.size import EXACT, Tolerance
 from .._observe import Observer
 from .job import Running

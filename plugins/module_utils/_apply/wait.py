@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._libvirt import Event
+from .._libvirt.events import Event
 from .._memory import progress
 from .._memory.device import LIVE
 from .._memory.errors import VirtmemError

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from .._libvirt import Hypervisor
+from .._libvirt.connection import Hypervisor
 from .._memory import xml
 from .._memory.device import SGX_EPC, Host
 from .._memory.errors import VirtmemError

@@ -12,10 +12,12 @@ import typing as t
 from dataclasses import dataclass, field
 
 import pytest
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt, _observe
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _observe
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Order, Planned, Running
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.events import Event
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     CONFIG,
@@ -114,12 +116,12 @@ class Hypervisor:
 
     detach = attach
 
-    def next_event(self, timeout: float) -> _libvirt.Event | None:
+    def next_event(self, timeout: float) -> Event | None:
         """Lets time pass until something is heard, or for so many seconds; what was not fetched yet waits."""
         until = self.now + max(timeout, 0)
         when = min((when for when in self.events if when <= until), default=None)
         self.now = until if when is None else max(self.now, when) + self.slow
-        return None if when is None else _libvirt.Event(self.events.pop(when), "ua-vm0")
+        return None if when is None else Event(self.events.pop(when), "ua-vm0")
 
 
 PATIENCE = Patience(timeout=60.0, sleep=1.0)

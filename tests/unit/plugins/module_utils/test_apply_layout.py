@@ -13,10 +13,11 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 
 import pytest
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Job, Order, Planned, Running
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.events import Event
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     ABSENT,
     CONFIG,
@@ -157,14 +158,14 @@ class Hypervisor:
         """Registers for events."""
         self.log.append(f"watch {uuid}")
 
-    def next_event(self, timeout: float) -> _libvirt.Event | None:
+    def next_event(self, timeout: float) -> Event | None:
         """The next guest that is ready, or time that passes."""
         due = [(when, one.uuid) for one in self.guests.values() for when, _what in one.due]
         when, uuid = min(due, default=(self.now + timeout, None))
         if when > self.now + timeout:
             when, uuid = self.now + timeout, None
         self.now = max(self.now, when)
-        return None if uuid is None else _libvirt.Event(uuid, "some device")
+        return None if uuid is None else Event(uuid, "some device")
 
     def _did(self, call: str, uuid: str, alias: str) -> Guest:
         entry = f"{call} {uuid} {alias}".strip()

@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("libvirt")
 
 import libvirt
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.events import Event
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import CONFIG, LIVE, SCOPES
 
 
@@ -119,7 +120,7 @@ def test_any_number_of_domains_is_watched_by_as_many_calls(count: int) -> None:
         hypervisor.watch(domain.uuid)
     assert len(connection.registered) == 4
     connection.tell(domains[-1].uuid)
-    assert hypervisor.next_event(0) == _libvirt.Event(domains[-1].uuid, "ua-vm0")
+    assert hypervisor.next_event(0) == Event(domains[-1].uuid, "ua-vm0")
 
 
 def test_what_strangers_do_is_not_heard() -> None:
@@ -127,5 +128,5 @@ def test_what_strangers_do_is_not_heard() -> None:
     hypervisor.watch("a")
     connection.tell("stranger")
     connection.tell("a")
-    assert hypervisor.next_event(0) == _libvirt.Event("a", "ua-vm0")
+    assert hypervisor.next_event(0) == Event("a", "ua-vm0")
     assert hypervisor.next_event(0) is None

@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("libvirt")
 
 import libvirt
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import CONFIG, LIVE
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
 
@@ -173,7 +173,7 @@ def test_every_call_that_changes_is_among_those_tried() -> None:
     """Whatever the hypervisor offers either reads, or is in the list above."""
     reads = {
         *("broken", "versions", "find", "read", "list_domains", "read_listed", "capabilities", "domain_capabilities"),
-        *("watch", "next_event", "wake", "notice_close", "close"),
+        *("watch", "next_event", "wake", "notice_close", "stop_listening", "close"),
     }
     tried = {"attach", "update", "detach", "unplug", "define", "config_with_secrets"}
     assert {name for name in dir(_libvirt.Hypervisor) if not name.startswith("_")} - reads == tried
@@ -198,7 +198,7 @@ def test_nothing_but_the_reading_door_is_opened(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_information_module_asks_for_the_reading_door() -> None:
     """Read in the source, so that no path through it can be missed."""
-    source = Path(_libvirt.__file__).with_name("_module.py").read_text()
+    source = Path(_libvirt.__file__).parents[1].joinpath("_module.py").read_text()
     function = next(
         node
         for node in ast.walk(ast.parse(source))
@@ -397,9 +397,11 @@ IN_LIBVIRT_7_0 = frozenset(_OLD.split())
 
 def test_every_name_of_libvirts_is_old_enough_or_asked_for() -> None:
     """Whatever the module names is in the oldest binding that is supported, or looked for before it is used."""
-    source = ast.parse(Path(_libvirt.__file__).read_text())
+    folder = Path(_libvirt.__file__).parent
+    sources = [ast.parse(path.read_text()) for path in folder.glob("*.py")]
     used = {
         node.attr
+        for source in sources
         for node in ast.walk(source)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "libvirt"
     }

@@ -18,7 +18,9 @@ import pytest
 pytest.importorskip("ansible.module_utils.basic")
 
 from ansible_collections.virtmem.libvirt.plugins.doc_fragments import _connection, _device, _wait
-from ansible_collections.virtmem.libvirt.plugins.module_utils import _libvirt, _module, _observe, _options
+from ansible_collections.virtmem.libvirt.plugins.module_utils import _module, _observe, _options
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import calls
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
@@ -199,11 +201,11 @@ def test_a_success_has_every_key(
     assert answer["diff"]["before"] == answer["diff"]["after"]
 
 
-@pytest.mark.parametrize(("library", "name"), [(_libvirt, "LIBVIRT_IMPORT_ERROR"), (xml, "LXML_IMPORT_ERROR")])
+@pytest.mark.parametrize(("library", "name"), [(calls, "LIBVIRT_IMPORT_ERROR"), (xml, "LXML_IMPORT_ERROR")])
 def test_a_library_that_is_missing_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], library: t.Any, name: str
 ) -> None:
-    monkeypatch.setattr(_libvirt, "LIBVIRT_IMPORT_ERROR", None)
+    monkeypatch.setattr(calls, "LIBVIRT_IMPORT_ERROR", None)
     monkeypatch.setattr(library, name, "Traceback")
     answer = run(capsys)
     assert answer["error_code"] == "missing_dependency"
@@ -216,7 +218,7 @@ def test_a_library_that_is_missing_is_named_with_its_package(
 def test_a_signal_before_anything_is_changed_is_answered(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
-    monkeypatch.setattr(_libvirt, "LIBVIRT_IMPORT_ERROR", None)
+    monkeypatch.setattr(calls, "LIBVIRT_IMPORT_ERROR", None)
     before = signal.getsignal(number)
 
     def connect(_uri: str, **_more: t.Any) -> t.NoReturn:
@@ -252,7 +254,7 @@ def test_no_module_opens_what_is_no_uri(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, uri: str
 ) -> None:
     testing = pytest.importorskip("ansible.module_utils.testing")
-    monkeypatch.setattr(_libvirt, "LIBVIRT_IMPORT_ERROR", None)
+    monkeypatch.setattr(calls, "LIBVIRT_IMPORT_ERROR", None)
     monkeypatch.setattr(_libvirt, "connect", lambda *_some, **_more: pytest.fail("it was opened"))
     with testing.patch_module_args({**MODULES[module], "uri": uri}), pytest.raises(SystemExit):
         getattr(_module, module)()

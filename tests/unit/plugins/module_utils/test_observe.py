@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("lxml")
 
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _observe
-from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import Reading
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.connection import Reading
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB
 

@@ -10,11 +10,11 @@ import typing as t
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _survey
-from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import Listed, Reading
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.connection import Listed, Reading
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 
 if t.TYPE_CHECKING:
-    from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import Hypervisor
+    from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.connection import Hypervisor
 
 # How long a test may hang before it fails, in seconds. Nothing here depends on it being short.
 PATIENCE = 30.0

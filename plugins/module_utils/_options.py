@@ -17,8 +17,10 @@ import uuid
 from ._apply.job import Order
 from ._apply.task import Patience
 from ._memory import identity, inventory, size
-from ._memory.device import ABSENT, MODELS, PRESENT, Declaration, Wish, parse_nodeset
+from ._memory.device import ABSENT, PRESENT, Declaration, Wish, parse_nodeset
 from ._memory.errors import VirtmemError
+from ._memory.models import MODELS
+from ._memory.properties import ADDRESS, FLAG, NODESET, NUMBER, PROPERTIES, SIZE, TEXT, YES_NO
 
 # --- the families
 
@@ -26,32 +28,26 @@ CONNECTION_OPTIONS: dict[str, t.Any] = {
     "uri": {"type": "str", "default": "qemu:///system"},
 }
 
+# How a property is given, by how it is written.
+_TYPES = {SIZE: "str", TEXT: "str", NODESET: "str", ADDRESS: "str", NUMBER: "int", YES_NO: "bool", FLAG: "bool"}
+_CHOICES = {"model": list(MODELS), "access": ["shared", "private"]}
+
+
+def _property_options() -> dict[str, t.Any]:
+    """An option for each property of the table, those of `source` below it."""
+    options: dict[str, t.Any] = {}
+    for row in PROPERTIES.values():
+        holder, _dot, key = row.option.rpartition(".")
+        place = options.setdefault(holder, {"type": "dict", "options": {}})["options"] if holder else options
+        place[key] = {"type": _TYPES[row.kind]}
+        if row.name in _CHOICES:
+            place[key]["choices"] = _CHOICES[row.name]
+    return options
+
+
 DEVICE_OPTIONS: dict[str, t.Any] = {
     "state": {"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT},
-    "alias": {"type": "str"},
-    "model": {"type": "str", "choices": list(MODELS)},
-    "size": {"type": "str"},
-    "requested": {"type": "str"},
-    "block": {"type": "str"},
-    "label_size": {"type": "str"},
-    "node": {"type": "int"},
-    "access": {"type": "str", "choices": ["shared", "private"]},
-    "discard": {"type": "bool"},
-    "readonly": {"type": "bool"},
-    "uuid": {"type": "str"},
-    "dynamic_memslots": {"type": "bool"},
-    "source": {
-        "type": "dict",
-        "options": {
-            "path": {"type": "str"},
-            "nodemask": {"type": "str"},
-            "pagesize": {"type": "str"},
-            "alignsize": {"type": "str"},
-            "pmem": {"type": "bool"},
-        },
-    },
-    "slot": {"type": "int"},
-    "base": {"type": "str"},
+    **_property_options(),
     "scope": {"type": "str", "choices": ["auto", "live", "config", "both"], "default": "auto"},
     "resize": {"type": "str", "choices": ["any", "grow", "shrink", "never"], "default": "any"},
     "replace": {"type": "bool", "default": False},
@@ -80,10 +76,9 @@ _LONGEST = 365 * 24 * 3600  # seconds
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}", re.ASCII)
 
 
-def _quantity(params: t.Mapping[str, t.Any], name: str, option: str = "") -> int | None:
-    text = params.get(name)
+def _size(option: str, text: str) -> int:
     # libvirt keeps whole KiB, and rounds up (virDomainParseMemory).
-    return None if text is None else size.align_up(size.parse(text, option or name), size.KIB)
+    return size.align_up(size.parse(text, option), size.KIB)
 
 
 def _invalid(option: str, value: object, why: str, hint: str) -> VirtmemError:
@@ -116,37 +111,71 @@ def _plain(option: str, text: str, longest: int = _LONGEST_TEXT) -> str:
     raise _invalid(option, text, what, "Write it as virsh shows it.")
 
 
-def _nodemask(text: str | None) -> tuple[int, ...] | None:
+def _nodemask(option: str, text: str) -> tuple[int, ...]:
     try:
-        return None if text is None else parse_nodeset(text)
+        return parse_nodeset(text)
     except ValueError as error:
         raise _invalid(
-            "source.nodemask", text, "is not a set of host NUMA nodes", "Write it as libvirt does, for example 0-1,3."
+            option, text, "is not a set of host NUMA nodes", "Write it as libvirt does, for example 0-1,3."
         ) from error
 
 
-def _not_negative(params: t.Mapping[str, t.Any], option: str, hint: str) -> int | None:
-    value: int | None = params[option]
-    if value is not None and not 0 <= value <= _LARGEST_ID:
-        raise _invalid(option, value, f"is not between 0 and {_LARGEST_ID}", hint)
+_NUMBERS = {
+    "node": "Give the id of a NUMA cell of the guest.",
+    "slot": "Give the number of a memory slot of the guest.",
+    "slots": "Give the number of slots that the domain is to have.",
+    "spare_ports": "Give the number of ports that are to stay free.",
+}
+
+
+def _number(option: str, value: int) -> int:
+    if not 0 <= value <= _LARGEST_ID:
+        raise _invalid(option, value, f"is not between 0 and {_LARGEST_ID}", _NUMBERS[option])
     return value
 
 
-def _base(text: str | None) -> int | None:
-    if text is None:
-        return None
+def _address(option: str, text: str) -> int:
     if not _ADDRESS.fullmatch(text.strip()):
-        raise _invalid("base", text, "is not an address", "Write it as libvirt does, for example 0x140000000.")
+        raise _invalid(option, text, "is not an address", "Write it as libvirt does, for example 0x140000000.")
     return int(text, 16 if text.strip()[:2].lower() == "0x" else 10)
 
 
-def _uuid(text: str | None) -> str | None:
+def _uuid(option: str, text: str) -> str:
     try:
-        return None if text is None else str(uuid.UUID(text))
+        return str(uuid.UUID(text))
     except ValueError as error:
         raise _invalid(
-            "uuid", text, "is not a UUID", "Write 32 hexadecimal digits, in groups of 8-4-4-4-12."
+            option, text, "is not a UUID", "Write 32 hexadecimal digits, in groups of 8-4-4-4-12."
         ) from error
+
+
+def _as_given(_option: str, value: t.Any) -> t.Any:
+    return value
+
+
+Reader = t.Callable[[str, t.Any], t.Any]
+_BY_KIND: t.Mapping[str, Reader] = {
+    SIZE: _size,
+    NUMBER: _number,
+    NODESET: _nodemask,
+    ADDRESS: _address,
+    TEXT: _as_given,
+    YES_NO: _as_given,
+    FLAG: _as_given,
+}
+# Texts that are not just any text, or one of a few words.
+_BY_NAME: t.Mapping[str, Reader] = {
+    "alias": lambda _option, text: identity.user_alias(text),
+    "path": _plain,
+    "uuid": _uuid,
+}
+
+
+def _read(params: t.Mapping[str, t.Any], option: str, reader: Reader) -> t.Any:
+    """The value of an option, or of a suboption such as `source.path`; None if it is not given."""
+    holder, _dot, key = option.rpartition(".")
+    value = (params[holder] or {}).get(key) if holder else params[key]
+    return None if value is None else reader(option, value)
 
 
 def wish_from(params: t.Mapping[str, t.Any]) -> Wish:
@@ -155,33 +184,11 @@ def wish_from(params: t.Mapping[str, t.Any]) -> Wish:
     Raises:
         VirtmemError: an option has a value that can't be used.
     """
-    source = params["source"] or {}
-    return Wish(
-        alias=None if params["alias"] is None else identity.user_alias(params["alias"]),
-        state=params["state"],
-        model=params["model"],
-        size=_quantity(params, "size"),
-        requested=_quantity(params, "requested"),
-        block=_quantity(params, "block"),
-        label_size=_quantity(params, "label_size"),
-        node=_not_negative(params, "node", "Give the id of a NUMA cell of the guest."),
-        access=params["access"],
-        discard=params["discard"],
-        readonly=params["readonly"],
-        uuid=_uuid(params["uuid"]),
-        dynamic_memslots=params["dynamic_memslots"],
-        path=None if source.get("path") is None else _plain("source.path", source["path"]),
-        nodemask=_nodemask(source.get("nodemask")),
-        pagesize=_quantity(source, "pagesize", "source.pagesize"),
-        alignsize=_quantity(source, "alignsize", "source.alignsize"),
-        pmem=source.get("pmem"),
-        slot=_not_negative(params, "slot", "Give the number of a memory slot of the guest."),
-        base=_base(params["base"]),
-        scope=params["scope"],
-        resize=params["resize"],
-        replace=params["replace"],
-        adopt=params["adopt"],
-    )
+    properties = {
+        name: _read(params, row.option, _BY_NAME.get(name, _BY_KIND[row.kind])) for name, row in PROPERTIES.items()
+    }
+    how = {name: params[name] for name in ("state", "scope", "resize", "replace", "adopt")}
+    return Wish(**properties, **how)
 
 
 def patience_from(params: t.Mapping[str, t.Any]) -> Patience:
@@ -251,9 +258,9 @@ def order_from(params: t.Mapping[str, t.Any]) -> Order:
         Declaration(
             wishes=tuple(wish_from(device) for device in params["devices"]),
             exclusive=params["exclusive"],
-            max_memory=_quantity(params, "max_memory"),
-            slots=_not_negative(params, "slots", "Give the number of slots that the domain is to have."),
-            spare_ports=_not_negative(params, "spare_ports", "Give the number of ports that are to stay free."),
+            max_memory=_read(params, "max_memory", _size),
+            slots=_read(params, "slots", _number),
+            spare_ports=_read(params, "spare_ports", _number),
         ),
     )
 

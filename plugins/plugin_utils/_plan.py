@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import typing as t
 
+from ..module_utils._memory.device import CONFIG, LIVE
 from ..module_utils._memory.size import parse, show
 
 Result = t.Mapping[str, t.Any]
 Row = dict[str, t.Any]
 
-LIVE, CONFIG = "live", "config"
-VIRTIO_MEM = "virtio-mem"
 NOTHING = "nothing"
 # The name of the row that is about the domain itself.
 DOMAIN_ROW = "(domain)"
@@ -77,18 +76,23 @@ def _paired(planned: t.Sequence[Result | None], known: t.Sequence[Result]) -> li
 # --- one side of a device
 
 
+def _is_resizable(side: Result) -> bool:
+    """Whether a size is requested of the device."""
+    return side.get("requested") is not None
+
+
 def _held(side: Result | None) -> int:
     """The bytes of the host that a device may use in one scope."""
     if side is None:
         return 0
-    return (side.get("requested") or 0) if side["model"] == VIRTIO_MEM else side["size"]
+    return int(side["requested"] if _is_resizable(side) else side["size"])
 
 
 def _text(side: Result | None) -> str:
     if side is None:
         return "none"
-    if side["model"] == VIRTIO_MEM:
-        return f"{show(side.get('requested') or 0)} of {show(side['size'])}"
+    if _is_resizable(side):
+        return f"{show(side['requested'])} of {show(side['size'])}"
     return show(side["size"])
 
 
@@ -139,7 +143,8 @@ def _scopes(domain: Result | None) -> tuple[str, ...]:
 
 def _new_row(name: str, device: str, **more: t.Any) -> Row:
     row: Row = {"domain": name, "device": device, "model": None, "now": "unknown", "wanted": "unknown"}
-    row.update(action=NOTHING, restart=False, shrinks=0, removes=False, leaves=None, reached=None, outcome=None)
+    row.update(action=NOTHING, restart=False, shrinks=0, removes=False, resizable=False, leaves=None)
+    row.update(reached=None, outcome=None)
     return {**row, **more}
 
 
@@ -162,6 +167,7 @@ def _device_row(name: str, device: Result, known: Result | None, scopes: t.Seque
         restart=len(scopes) > 1 and _text(after[LIVE]) != _text(after[CONFIG]),
         shrinks=max((_held(before[scope]) - _held(after[scope]) for scope in scopes), default=0),
         removes=any(before[scope] and not after[scope] for scope in scopes),
+        resizable=any(side and _is_resizable(side) for side in after.values()),
         leaves=min(held_after, default=None),
     )
 
@@ -248,7 +254,7 @@ def _reached(device: Result | None, scopes: t.Sequence[str]) -> str | None:
     live = device[LIVE]
     if live is None:
         return "none"
-    return show((live.get("current") or 0) if live["model"] == VIRTIO_MEM else live["size"])
+    return show((live.get("current") or 0) if _is_resizable(live) else live["size"])
 
 
 def _with_outcomes(rows: list[Row], planned: Result, applied: Result | None, anything_failed: bool) -> list[Row]:
@@ -338,7 +344,7 @@ def guard(plan: Result, max_shrink: float, min_requested: str) -> list[str]:
         if row["removes"] and not row["exclusive"]:
             complaints.append(f"{name} would be removed, but {row['domain']} is not declared as exclusive.")
         is_low = row["leaves"] is not None and row["leaves"] < least
-        if is_low and row["shrinks"] > 0 and row["model"] == VIRTIO_MEM:
+        if is_low and row["shrinks"] > 0 and row["resizable"]:
             complaints.append(f"{name} would shrink to {show(row['leaves'])}; sizing_min_requested is {show(least)}.")
     return complaints
 

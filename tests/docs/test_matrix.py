@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 
 import yaml
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import MODELS
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.models import MODELS
 from ansible_collections.virtmem.libvirt.tests.docs import matrix
 
 DATA = yaml.safe_load(matrix.DATA.read_text(encoding="utf-8"))

@@ -11,8 +11,8 @@ import time
 import typing as t
 
 from .._libvirt.connection import Hypervisor
-from .._memory import xml
-from .._memory.device import SGX_EPC, Host
+from .._memory import models, xml
+from .._memory.device import Host
 from .._memory.errors import VirtmemError
 from .._memory.plan import plan_domain
 from .._memory.step import GROW, REMOVE, SHRINK, Circumstances
@@ -65,7 +65,7 @@ def _find(hypervisor: Hypervisor, order: Order, taken: set[str]) -> str:
 def _circumstances(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: Patience) -> Circumstances:
     """What plans on this hypervisor depend on. The host is only asked for what a wish needs of it."""
     wishes = [wish for order in orders for wish in order.declaration.wishes]
-    sgx = any(wish.model == SGX_EPC for wish in wishes)
+    sgx = any(models.facts(wish.model).host_feature for wish in wishes)
     host: Host | None = None
     if sgx or any(wish.nodemask is not None or wish.pagesize is not None for wish in wishes):
         host = xml.read_host(hypervisor.capabilities(), hypervisor.domain_capabilities() if sgx else None)

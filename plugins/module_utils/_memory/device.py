@@ -13,55 +13,27 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, fields, replace
 
+from . import models
+from .properties import SELECTORS, Properties
+
 LIVE = "live"
 CONFIG = "config"
 SCOPES = (LIVE, CONFIG)
-
-DIMM = "dimm"
-NVDIMM = "nvdimm"
-VIRTIO_MEM = "virtio-mem"
-VIRTIO_PMEM = "virtio-pmem"
-SGX_EPC = "sgx-epc"
-MODELS = (DIMM, NVDIMM, VIRTIO_MEM, VIRTIO_PMEM, SGX_EPC)
 
 PRESENT = "present"
 ABSENT = "absent"
 
 USER_ALIAS_PREFIX = "ua-"
 
-# What makes a device this one and no other. The rest can be declared for it, but does not select it:
-# a changed size in a declaration must find the device, not attach a second one.
-SELECTORS = ("model", "node", "path", "slot", "base")
-
-# What a running device can be given without becoming another one.
-MUTABLE = ("requested",)
-
 
 @dataclass(frozen=True)
-class Device:
+class Device(Properties):
     """One memory device, as one scope of a domain describes it."""
 
-    model: str
-    size: int
-    alias: str | None = None
-    node: int | None = None
-    block: int | None = None
-    requested: int | None = None
-    current: int | None = None
-    access: str | None = None
-    discard: bool | None = None
-    uuid: str | None = None
-    dynamic_memslots: bool | None = None
-    path: str | None = None
-    nodemask: tuple[int, ...] | None = None
-    pagesize: int | None = None
-    alignsize: int | None = None
-    pmem: bool | None = None
-    label_size: int | None = None
-    readonly: bool | None = None
-    slot: int | None = None
-    base: int | None = None
-    address: str | None = None
+    model: str = ""
+    size: int = 0
+    current: int | None = None  # what the guest has of it
+    address: str | None = None  # on its bus, as people write it
     # The element this was decoded from, and where it stood: what an edit starts from, no part of the value.
     xml: str = field(default="", compare=False, repr=False)
     position: int = field(default=-1, compare=False, repr=False)
@@ -130,7 +102,7 @@ class Definition:
 
     def _with_devices(self, devices: t.Sequence[Device], more: int, count: int, device: Device) -> Definition:
         ports = self.free_ports
-        if ports is not None and device.model in (VIRTIO_MEM, VIRTIO_PMEM):
+        if ports is not None and models.facts(device.model).takes_port:
             # libvirt adds a port to a configuration that has none left.
             ports = max(ports - count, 0)
         return replace(self, devices=tuple(devices), total=self.total + more, free_ports=ports)
@@ -182,38 +154,14 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Wish(Properties):
     """One device as a user declares it. None means: not given, so never compared."""
 
-    alias: str | None = None
     state: str = PRESENT
-    model: str | None = None
-    size: int | None = None
-    requested: int | None = None
-    block: int | None = None
-    node: int | None = None
-    access: str | None = None
-    discard: bool | None = None
-    uuid: str | None = None
-    dynamic_memslots: bool | None = None
-    path: str | None = None
-    nodemask: tuple[int, ...] | None = None
-    pagesize: int | None = None
-    alignsize: int | None = None
-    pmem: bool | None = None
-    label_size: int | None = None
-    readonly: bool | None = None
-    slot: int | None = None
-    base: int | None = None
     scope: str = "auto"
     resize: str = "any"
     replace: bool = False
     adopt: bool | None = None  # whether a device without a user alias may get this one; None: nobody has said
-
-    def given(self) -> dict[str, t.Any]:
-        """The declared properties of the device, by the names of `Device`."""
-        values = {name: getattr(self, name, None) for name in _SHOWN}
-        return {name: value for name, value in values.items() if value is not None}
 
     def describe(self) -> str:
         """How a message names the device that is wished for."""

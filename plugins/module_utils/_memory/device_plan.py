@@ -14,15 +14,14 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from . import identity, rules, support, xml
-from .device import ABSENT, CONFIG, LIVE, MODELS, MUTABLE, SCOPES, VIRTIO_MEM, Definition, Device, Domain, Wish
+from . import identity, models, rules, support, xml
+from .device import ABSENT, CONFIG, LIVE, SCOPES, Definition, Device, Domain, Wish
 from .errors import VirtmemError
+from .models import MODELS
 from .progress import Goal
+from .properties import FLAGS, MUTABLE, option_name
 from .size import align_down, align_up, show
 from .step import ATTACH, DETACH, GROW, REDEFINE, REMOVE, SHRINK, UPDATE, Circumstances, DevicePlan, Step, readable
-
-# Elements that are there or not: one that is not there is off. Other switches may be on by the domain's own settings.
-_FLAGS = ("pmem", "readonly")
 
 # What keeps a live guest from a device that its configuration can have: reasons to wait for a restart.
 _STAGEABLE = ("insufficient_headroom", "needs_restart", "no_acpi", "no_free_slot", "no_max_memory", "no_numa_node")
@@ -64,7 +63,7 @@ def _differences(device: Device, wish: Wish, scope: str, arch: str) -> dict[str,
         has = getattr(device, name)
         # A running guest's device has been aligned, and a flag that is not there is off.
         same = has == value or (scope == LIVE and name == "size" and has == align_up(value, support.size_unit(arch)))
-        if name not in MUTABLE and not same and not (name in _FLAGS and value is False and has is None):
+        if name not in MUTABLE and not same and not (name in FLAGS and value is False and has is None):
             changes[name] = value
     return changes
 
@@ -77,10 +76,10 @@ def _new_values(definition: Definition, wish: Wish) -> dict[str, t.Any]:
     """The properties of a device that is attached for the first time, with the defaults filled in."""
     values = wish.given()
     model = str(values.get("model", ""))
-    if model == VIRTIO_MEM:
+    if models.facts(model).resizable:
         # A page of the ordinary size means no huge pages, and no smaller block.
         values.setdefault("block", max(wish.pagesize or 0, support.smallest_block(definition.arch)))
-    wants_node = "node" not in values and support.has_option(model, "node")
+    wants_node = "node" not in values and models.facts(model).has_option("node")
     # A virtio-mem guest on s390x has no NUMA cells at all; elsewhere libvirt adds the first where there is none.
     if wants_node and len(definition.cells) <= 1 and (definition.cells or definition.arch != "s390x"):
         values["node"] = definition.cells[0] if definition.cells else 0
@@ -190,7 +189,7 @@ def _reasons_to_restart(device: Device, wish: Wish, changes: t.Mapping[str, t.An
         before, after = readable(device).get(name), readable(replace(device, **{name: value})).get(name)
         was = "has none" if before is None else f"is {before}"
         reasons.append(
-            f"{support.option_name(name)} of {_name(wish, device)} {was} in the running guest and can only become "
+            f"{option_name(name)} of {_name(wish, device)} {was} in the running guest and can only become "
             f"{after} by a restart."
         )
     return tuple(reasons)
@@ -238,7 +237,7 @@ def _plan_live_attach(live: _Live) -> _LivePlan:
 def _removal(device: Device, wish: Wish) -> tuple[Step, ...]:
     """The two phases: the guest gives the memory back, then the device goes."""
     named = replace(wish, alias=device.alias)
-    drained = xml.edit_device(device.xml, {"requested": 0}) if device.model == VIRTIO_MEM else device.xml
+    drained = xml.edit_device(device.xml, {"requested": 0}) if models.facts(device.model).resizable else device.xml
     steps = []
     if device.requested or device.current:
         steps.append(Step(UPDATE, LIVE, drained, device, until=Goal(named, 0, 0, 0), rank=REMOVE))
@@ -304,7 +303,7 @@ def _plan_live_absent(live: _Live) -> _LivePlan:
     )
     if live.strict or not live.staged:
         raise _needs_restart(wish, [reason])
-    if device.model != VIRTIO_MEM:
+    if not models.facts(device.model).resizable:
         return _LivePlan(reasons=(reason,))
     # It can't go, but it can be emptied.
     goal = Goal(replace(wish, alias=device.alias), 0, 0, 0)
@@ -349,7 +348,7 @@ def _refuse_other_model(device: Device | None, wish: Wish, scope: str) -> None:
             {"feature": device.model, "scope": scope},
             "Use a later version of the collection, or leave the device out. state: absent can remove it.",
         )
-    if device is None or device.model == VIRTIO_MEM or wish.model or wish.requested is None:
+    if device is None or models.facts(device.model).resizable or wish.model or wish.requested is None:
         return
     raise VirtmemError(
         "alias_conflict",

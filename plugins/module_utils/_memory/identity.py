@@ -19,9 +19,7 @@ from .device import (
     ABSENT,
     CONFIG,
     LIVE,
-    MUTABLE,
     SCOPES,
-    SELECTORS,
     USER_ALIAS_PREFIX,
     Definition,
     Device,
@@ -29,6 +27,7 @@ from .device import (
     Wish,
 )
 from .errors import VirtmemError
+from .properties import ALIKE, MUTABLE, SELECTORS
 from .size import MIB, align_up, show, shown
 
 _USER_ALIAS = re.compile(r"ua-[A-Za-z0-9_-]+", re.ASCII)
@@ -268,9 +267,8 @@ def _only(candidates: t.Sequence[Device], scope: str, what: str, hint: str) -> D
 
 def kind(device: Device) -> tuple[t.Any, ...]:
     """What two sides of one device have in common, whatever libvirt adds to the running one."""
-    size = align_up(device.size, 2 * MIB)  # a live size is aligned
-    rest = (device.model, device.node, device.block, device.path, device.nodemask, device.pagesize, device.label_size)
-    return (size, *rest)
+    # A live size is aligned.
+    return tuple(align_up(device.size, 2 * MIB) if name == "size" else getattr(device, name) for name in ALIKE)
 
 
 def _other_side(domain: Domain, device: Device, here: str, there: str, by_likeness: bool) -> Device | None:

@@ -15,9 +15,11 @@ import operator
 import typing as t
 from dataclasses import dataclass
 
-from . import identity, progress, rules, support
-from .device import CONFIG, LIVE, MODELS, SCOPES, VIRTIO_MEM, Definition, Device, Domain, Wish, format_nodeset
+from . import identity, models, progress, rules, support
+from .device import CONFIG, LIVE, SCOPES, Definition, Device, Domain, Wish, format_nodeset
 from .errors import VirtmemError
+from .models import MODELS
+from .properties import COMPARED, SIZES, option_name
 from .size import EXACT, MIB, Tolerance, align_up, show
 
 # The kinds of drift; a public contract like the error codes.
@@ -30,13 +32,7 @@ DRIFTS: t.Mapping[str, str] = {
     "accounting": "libvirt's sums do not add up.",
 }
 
-# Compared between the running guest and the configuration; the place of a device is its own scope's.
-_COMPARED = (
-    *("model", "size", "node", "block", "requested", "access", "discard", "uuid", "dynamic_memslots"),
-    *("path", "nodemask", "pagesize", "alignsize", "pmem", "label_size", "readonly"),
-)
-_compared = operator.attrgetter(*_COMPARED)
-_QUANTITIES = ("size", "requested", "block", "label_size", "pagesize", "alignsize")
+_compared = operator.attrgetter(*COMPARED)
 
 
 def device_result(
@@ -74,12 +70,12 @@ def device_result(
 def options_of(device: Device) -> dict[str, t.Any]:
     """A device as the options of a task that declares it, without its place."""
     options: dict[str, t.Any] = {}
-    for name in _COMPARED:
+    for name in COMPARED:
         value = getattr(device, name)
         if value is None:
             continue
-        value = show(value) if name in _QUANTITIES else format_nodeset(value) if name == "nodemask" else value
-        holder, _dot, key = support.option_name(name).rpartition(".")
+        value = show(value) if name in SIZES else format_nodeset(value) if name == "nodemask" else value
+        holder, _dot, key = option_name(name).rpartition(".")
         target = options.setdefault(holder, {}) if holder else options
         target[key] = value
     return options
@@ -133,7 +129,7 @@ def _told(device: Device, name: str) -> t.Any:
 
 
 def _readable(value: t.Any, name: str) -> str:
-    return "nothing" if value is None else show(value) if name in _QUANTITIES else str(value)
+    return "nothing" if value is None else show(value) if name in SIZES else str(value)
 
 
 def _property_drift(domain: Domain, pair: _Pair) -> t.Iterator[dict[str, t.Any]]:
@@ -141,7 +137,7 @@ def _property_drift(domain: Domain, pair: _Pair) -> t.Iterator[dict[str, t.Any]]
     if live is None or config is None:
         return
     same = _compared(live) == _compared(config)
-    names = [] if same else [name for name in _COMPARED if _told(live, name) != _told(config, name)]
+    names = [] if same else [name for name in COMPARED if _told(live, name) != _told(config, name)]
     if (live.user_alias or config.user_alias) and live.user_alias != config.user_alias:
         names.append("alias")
     for name in names:
@@ -149,7 +145,7 @@ def _property_drift(domain: Domain, pair: _Pair) -> t.Iterator[dict[str, t.Any]]
         # libvirt aligns what it plugs, and only in the running guest.
         if name == "size" and align_up(stored, 2 * MIB) == has:
             continue
-        option = support.option_name(name)
+        option = option_name(name)
         text = (
             f"{option} of {pair.name} is {_readable(has, name)} in the running guest and {_readable(stored, name)} "
             "in the configuration."
@@ -248,11 +244,7 @@ def drift(domain: Domain, selection: Selection, versions: support.Versions) -> l
 
 def _capacity(definition: Definition, versions: support.Versions) -> dict[str, t.Any]:
     limit = definition.max_memory
-    counted = [
-        device
-        for device in definition.devices
-        if versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS or support.facts(device.model).takes_slot
-    ]
+    counted = support.slot_takers(definition, versions)
     return {
         "max_memory": limit,
         "headroom": None if limit is None else max(limit - definition.total, 0),
@@ -327,9 +319,9 @@ def hypervisor(versions: support.Versions) -> dict[str, t.Any]:
         "models": {
             model: {
                 "supported": support.has(model, versions),
-                "hot_plug": support.has(model, versions) and support.facts(model).hot_plug,
+                "hot_plug": support.has(model, versions) and models.facts(model).hot_plug,
                 "hot_unplug": support.has(model, versions) and support.can_unplug(model, versions),
-                "resize": support.has(model, versions) and model == VIRTIO_MEM,
+                "resize": support.has(model, versions) and models.facts(model).resizable,
             }
             for model in MODELS
         },

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from . import support
+from . import models, support
 from .device import ABSENT, Declaration, Definition, Domain, Readiness
 from .errors import VirtmemError
 from .size import MIB, align_down, align_up, show
@@ -70,10 +70,9 @@ def too_few_slots(declaration: Declaration, after: Definition, versions: support
     """
     if declaration.slots is None:
         return None
-    every = versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS
-    takers = [device for device in after.devices if every or support.facts(device.model).takes_slot]
+    takers = support.slot_takers(after, versions)
     highest = max((device.slot for device in takers if device.slot is not None), default=-1)
-    needed = max(len(takers), highest + 1, 1 if every else 0)
+    needed = max(len(takers), highest + 1, 1 if versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS else 0)
     if declaration.slots >= needed:
         return None
     return VirtmemError(
@@ -140,7 +139,7 @@ def result(found: Readiness, before: Definition, after: Definition) -> Definitio
 
 
 def _taken(definition: Definition) -> int:
-    return sum(support.facts(device.model).takes_port for device in definition.devices)
+    return sum(models.facts(device.model).takes_port for device in definition.devices)
 
 
 def _lacking(declaration: Declaration, definition: Definition, versions: support.Versions, room: bool) -> Readiness:
@@ -153,9 +152,7 @@ def _lacking(declaration: Declaration, definition: Definition, versions: support
     if slots is None and limit and not definition.slots and versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS:
         slots = DEFAULT_SLOTS
     wants_cell = limit is not None and not definition.cells and definition.arch not in _WITHOUT_CELLS
-    plugs_dimms = any(
-        wish.state != ABSENT and support.facts(wish.model or "").takes_slot for wish in declaration.wishes
-    )
+    plugs_dimms = any(wish.state != ABSENT and models.facts(wish.model or "").takes_slot for wish in declaration.wishes)
     return Readiness(
         max_memory=None if limit == definition.max_memory else limit,
         slots=None if slots == definition.slots else slots,

@@ -13,22 +13,10 @@ from __future__ import annotations
 
 import typing as t
 
-from . import support
-from .device import (
-    ABSENT,
-    CONFIG,
-    LIVE,
-    NVDIMM,
-    SGX_EPC,
-    VIRTIO_PMEM,
-    Definition,
-    Device,
-    Domain,
-    Host,
-    Wish,
-    format_nodeset,
-)
+from . import models, support
+from .device import ABSENT, CONFIG, LIVE, Definition, Device, Domain, Host, Wish, format_nodeset
 from .errors import VirtmemError
+from .properties import option_name
 from .size import KIB, align_down, align_up, is_power_of_two, show
 
 SMALLEST_LABEL = 128 * KIB
@@ -104,15 +92,15 @@ def label(value: int, size_of_device: int) -> VirtmemError | None:
 
 def options(model: str, names: t.Iterable[str]) -> VirtmemError | None:
     """libvirt ignores an option of another model without a word, and it could never be delivered."""
-    wrong = [name for name in names if not support.has_option(model, name)]
+    wrong = [name for name in names if not models.facts(model).has_option(name)]
     if not wrong:
         return None
     name = wrong[0]
-    models = [other for other in support.MODELS if support.has_option(other, name)]
+    having = [other for other, row in models.MODELS.items() if row.has_option(name)]
     return VirtmemError(
         "invalid_option",
-        f"{support.option_name(name)}: means nothing for a device of model {model}, only for {', '.join(models)}.",
-        {"option": support.option_name(name), "model": model, "models": models},
+        f"{option_name(name)}: means nothing for a device of model {model}, only for {', '.join(having)}.",
+        {"option": option_name(name), "model": model, "models": having},
         "Leave it out, or choose another model.",
     )
 
@@ -131,14 +119,16 @@ def uuid(value: str, arch: str) -> VirtmemError | None:
 
 def choices(model: str, values: t.Mapping[str, t.Any]) -> VirtmemError | None:
     """Values that libvirt refuses for this model."""
-    if model == VIRTIO_PMEM and values.get("access") == "private":
-        return VirtmemError(
-            "invalid_option",
-            "access: private is not possible for a device of model virtio-pmem.",
-            {"option": "access", "value": "private", "model": model},
-            "Leave it out; libvirt makes it shared.",
-        )
-    return None
+    access, possible = values.get("access"), models.facts(model).access
+    if access is None or access in possible:
+        return None
+    listed = ", ".join(sorted(possible))
+    return VirtmemError(
+        "invalid_option",
+        f"access: {access} is not possible for a device of model {model}, only {listed}.",
+        {"option": "access", "value": access, "model": model},
+        "Leave it out; libvirt chooses what is possible.",
+    )
 
 
 def wish(wished: Wish) -> VirtmemError | None:
@@ -169,11 +159,11 @@ def host(values: t.Mapping[str, t.Any], here: Host, scope_name: str) -> VirtmemE
 
     What only a configuration asks for may be filled up before the next boot, so there the kind of page is enough.
     """
-    if values["model"] == SGX_EPC and here.sgx is False:
+    if models.facts(values["model"]).host_feature and here.sgx is False:
         return VirtmemError(
             "unsupported",
             "This host can't give guests SGX memory: its processor, kernel or QEMU has none.",
-            {"feature": SGX_EPC},
+            {"feature": values["model"]},
             "Use a host with SGX enabled (virsh domcapabilities shows it under features).",
         )
     nodes: t.Sequence[int] = values.get("nodemask") or sorted(here.pages)
@@ -262,12 +252,12 @@ def _slots(
     definition: Definition, values: t.Mapping[str, t.Any], versions: support.Versions, scope_name: str
 ) -> VirtmemError | None:
     counts_all = versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS
-    model = support.facts(values["model"])
+    model = models.facts(values["model"])
     if not model.takes_slot and not counts_all:
         return None
     # libvirt 11.3 still refuses a DIMM for a configuration that has as many devices, of any kind, as slots.
     every = counts_all or (scope_name == CONFIG and len(definition.devices) == definition.slots)
-    taken = [item for item in definition.devices if every or support.facts(item.model).takes_slot]
+    taken = list(definition.devices) if every else support.slot_takers(definition, versions)
     wanted = values.get("slot")
     if wanted is not None and wanted >= definition.slots:
         return _slot_error(wanted, scope_name, f"is not below the domain's {definition.slots} slots", definition)
@@ -324,7 +314,7 @@ def _base(definition: Definition, values: t.Mapping[str, t.Any], scope_name: str
 
 
 def _acpi(definition: Definition, model: str, scope_name: str) -> VirtmemError | None:
-    if definition.acpi or not support.facts(model).takes_slot:
+    if definition.acpi or not models.facts(model).takes_slot:
         return None
     return VirtmemError(
         "no_acpi",
@@ -338,10 +328,9 @@ def _hot_plug(definition: Definition, model: str, scope_name: str) -> VirtmemErr
     """What a running guest can't be given at all."""
     if scope_name == CONFIG:
         return None
-    if not support.facts(model).hot_plug:
+    if not models.facts(model).hot_plug:
         why = "can't be plugged into a running guest."
-    elif model == NVDIMM and not any(item.model == NVDIMM for item in definition.devices):
-        # QEMU's machine is started with nvdimm=on only where there is one already.
+    elif models.facts(model).plugs_beside_its_like and not any(item.model == model for item in definition.devices):
         why = "can only be plugged into a guest that was started with one."
     else:
         return None
@@ -355,9 +344,9 @@ def _hot_plug(definition: Definition, model: str, scope_name: str) -> VirtmemErr
 
 def _bootable(model: str, versions: support.Versions, scope_name: str) -> VirtmemError | None:
     """A configuration that libvirt stores but can't start is no help."""
-    if scope_name != CONFIG or model != VIRTIO_PMEM:
+    if scope_name != CONFIG:
         return None
-    problem = support.missing("boot with virtio-pmem", versions)
+    problem = support.missing(models.facts(model).boot, versions)
     if problem is not None:
         problem.hint = (
             "Use scope live, or update libvirt: this one stores the device, but can't start the domain with it."
@@ -368,13 +357,13 @@ def _bootable(model: str, versions: support.Versions, scope_name: str) -> Virtme
 def _node(
     definition: Definition, model: str, node: int | None, versions: support.Versions, scope_name: str
 ) -> VirtmemError | None:
-    if not support.has_option(model, "node"):
+    if not models.facts(model).has_option("node"):
         return None
     cells = definition.cells
     if not cells and versions.libvirt >= support.ADDS_NUMA_CELL:
         cells = (0,)
     # An EPC section may go without a node; on s390x there is no NUMA at all.
-    if node in cells or (node is None and (model == SGX_EPC or definition.arch == "s390x")):
+    if node in cells or (node is None and (not models.facts(model).wants_node or definition.arch == "s390x")):
         return None
     listed = ", ".join(str(cell) for cell in cells)
     if node is None and len(cells) > 1:
@@ -395,7 +384,7 @@ def _node(
 
 def _port(definition: Definition, model: str, scope_name: str) -> VirtmemError | None:
     # libvirt adds ports to a persistent definition by itself, but a running guest has those it was started with.
-    if scope_name == CONFIG or not support.facts(model).takes_port:
+    if scope_name == CONFIG or not models.facts(model).takes_port:
         return None
     if definition.free_ports is None or definition.free_ports > 0:
         return None
@@ -437,16 +426,14 @@ def stored(definition: Definition, device: Device, versions: support.Versions) -
     """Why a device of a persistent definition would keep the domain from its next boot, or None."""
     values = device.describe()
     rest = definition.without(device)
-    others = [item for item in rest.devices if support.facts(item.model).takes_slot]
-    every = rest.devices if versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS else others
-    takes = support.facts(device.model).takes_slot or versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS
+    others, takes = support.slot_takers(rest, versions), support.takes_slot(device.model, versions)
     return _first(
         [
             _bootable(device.model, versions, CONFIG),
             _room(rest, device.size, CONFIG),
             _node(rest, device.model, device.node, versions, CONFIG),
             _acpi(rest, device.model, CONFIG),
-            _full(rest, every, CONFIG, "") if takes else None,
+            _full(rest, others, CONFIG, "") if takes else None,
             _base(rest, values, CONFIG),
             size(device.size, device.block, definition.arch) if device.block else None,
         ]
@@ -456,8 +443,8 @@ def stored(definition: Definition, device: Device, versions: support.Versions) -
 def complete(values: t.Mapping[str, t.Any], wished: Wish) -> VirtmemError | None:
     """A device that does not exist yet needs a model and what that model can't do without."""
     model = values.get("model")
-    needed = ("model", *(support.facts(model).required if model else ("size",)))
-    missing = [support.option_name(name) for name in needed if values.get(name) is None]
+    needed = ("model", *(models.facts(model).required if model else ("size",)))
+    missing = [option_name(name) for name in needed if values.get(name) is None]
     if not missing:
         return None
     lacking = " and ".join([", ".join(missing[:-1]), missing[-1]] if missing[1:] else missing)

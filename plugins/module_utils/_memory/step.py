@@ -14,9 +14,10 @@ import functools
 import typing as t
 from dataclasses import dataclass, replace
 
-from . import support, xml
-from .device import CONFIG, VIRTIO_MEM, Definition, Device, Domain, Host, Readiness, Wish
+from . import models, support, xml
+from .device import CONFIG, Definition, Device, Domain, Host, Readiness, Wish
 from .progress import Goal
+from .properties import SIZES
 from .size import show
 
 ATTACH = "attach"
@@ -26,9 +27,6 @@ DETACH = "detach"
 
 # The order in which a domain's devices are planned and changed: first what makes room.
 SHRINK, REMOVE, GROW = range(3)
-
-# What people read as a size in a diff.
-_SIZES = ("size", "requested", "block", "pagesize", "alignsize", "label_size")
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Step:
         device = xml.read_device(self.xml)
         # What the guest has is what it has: a plan delivers nothing.
         current = None if self.scope == CONFIG else self.before.current if self.before else 0
-        return replace(device, current=current if device.model == VIRTIO_MEM else None)
+        return replace(device, current=current if models.facts(device.model).resizable else None)
 
 
 @dataclass(frozen=True)
@@ -151,4 +149,4 @@ def readable(device: Device) -> dict[str, t.Any]:
     """The declared side of a device, with sizes as people write them."""
     # The actual size moves by itself and addresses are libvirt's: neither is something that a task declares.
     declared = {name: value for name, value in device.describe().items() if name not in ("current", "address")}
-    return {name: show(value) if name in _SIZES else value for name, value in declared.items()}
+    return {name: show(value) if name in SIZES else value for name, value in declared.items()}

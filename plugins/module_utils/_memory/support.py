@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
-"""What which libvirt, QEMU and architecture can do, as data.
+"""What each version of libvirt and QEMU, and each architecture, supports, as data.
 
 Sources: libvirt's NEWS and formatdomain, QEMU's changelogs; the numbers are the first release with the feature.
-A new feature is a row in NEEDS, a new model a row in MODELS.
+A new feature is a row in NEEDS; what a model is like is in models.py.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .device import DIMM, NVDIMM, SGX_EPC, VIRTIO_MEM, VIRTIO_PMEM, Wish
+from . import models
+from .device import Definition, Device, Wish
 from .errors import VirtmemError
+from .models import ALWAYS, DIMM, NEVER, NVDIMM, SGX_EPC, VIRTIO_MEM, VIRTIO_PMEM
+from .properties import option_name
 from .size import MIB
 
 
@@ -59,52 +62,6 @@ NEEDS: t.Mapping[str, Need] = {
 }
 
 
-@dataclass(frozen=True)
-class Model:
-    """What there is to know of a model, whatever the versions.
-
-    `options` are the properties that libvirt reads for it, beside those of every model; it ignores the others
-    without a word.
-    """
-
-    options: frozenset[str]
-    required: tuple[str, ...] = ("size",)
-    takes_slot: bool = False  # a DIMM slot, and with it ACPI
-    takes_port: bool = False  # a PCI slot
-    hot_plug: bool = True
-    hot_unplug: str = ""  # "always", or the row of NEEDS; empty for never
-
-
-ALWAYS = "always"
-_EVERY_MODEL = frozenset({"model", "size", "alias", "access"})
-
-MODELS: t.Mapping[str, Model] = {
-    DIMM: Model(
-        frozenset({"node", "discard", "nodemask", "pagesize", "slot", "base"}), takes_slot=True, hot_unplug=ALWAYS
-    ),
-    NVDIMM: Model(
-        frozenset({"node", "uuid", "path", "alignsize", "pmem", "label_size", "readonly", "slot", "base"}),
-        required=("size", "path"),
-        takes_slot=True,
-    ),
-    VIRTIO_MEM: Model(
-        frozenset({"node", "discard", "nodemask", "pagesize", "block", "requested", "dynamic_memslots", "base"}),
-        required=("size", "requested"),
-        takes_port=True,
-        hot_unplug="hot-unplug of virtio-mem",
-    ),
-    VIRTIO_PMEM: Model(frozenset({"path", "base"}), required=("size", "path"), takes_port=True),
-    SGX_EPC: Model(frozenset({"node", "nodemask"}), hot_plug=False),
-}
-
-# A model of a later libvirt: it can be read, and is otherwise left alone.
-_UNKNOWN = Model(frozenset(), hot_plug=False)
-
-# How options are called where that differs from the property.
-OPTION_NAMES: t.Mapping[str, str] = {
-    name: f"source.{name}" for name in ("path", "nodemask", "pagesize", "alignsize", "pmem")
-}
-
 # libvirt before 9.5.0 counts every memory device against maxMemory's slots, later ones only DIMMs.
 SLOTS_ONLY_FOR_DIMMS = 9_005_000
 # libvirt 9.6.0 and later add the first NUMA cell themselves where maxMemory is set.
@@ -125,6 +82,16 @@ def show_version(number: int) -> str:
     return f"{number // 1_000_000}.{number // 1_000 % 1_000}.{number % 1_000}"
 
 
+def slot_takers(definition: Definition, versions: Versions) -> list[Device]:
+    """The devices of a definition that this libvirt counts as taking a memory slot."""
+    return [device for device in definition.devices if takes_slot(device.model, versions)]
+
+
+def takes_slot(model: str, versions: Versions) -> bool:
+    """Whether a device of this model counts as taking a memory slot."""
+    return versions.libvirt < SLOTS_ONLY_FOR_DIMMS or models.facts(model).takes_slot
+
+
 def size_unit(arch: str) -> int:
     """What the size of a memory device must be a multiple of, in bytes."""
     return _SIZE_UNIT.get(arch, _DEFAULT_SIZE_UNIT)
@@ -135,31 +102,17 @@ def smallest_block(arch: str) -> int:
     return _SMALLEST_BLOCK.get(arch, _DEFAULT_SMALLEST_BLOCK)
 
 
-def option_name(name: str) -> str:
-    """What users call a property: `source.path` for path."""
-    return OPTION_NAMES.get(name, name)
-
-
-def facts(model: str) -> Model:
-    """What there is to know of this model."""
-    return MODELS.get(model, _UNKNOWN)
-
-
-def has_option(model: str, name: str) -> bool:
-    """Whether this property means anything for this model."""
-    return name in _EVERY_MODEL or name in facts(model).options
-
-
 def has(feature: str, versions: Versions) -> bool:
-    """Whether these versions have the feature."""
+    """Whether these versions have the feature; `always` and `never` are features too."""
+    if feature in (ALWAYS, NEVER):
+        return feature == ALWAYS
     need = NEEDS[feature]
     return versions.libvirt >= need.libvirt and (versions.driver != "QEMU" or versions.hypervisor >= need.qemu)
 
 
 def can_unplug(model: str, versions: Versions) -> bool:
     """Whether a running guest can be asked to give a device of this model back."""
-    feature = facts(model).hot_unplug
-    return feature == ALWAYS or (bool(feature) and has(feature, versions))
+    return has(models.facts(model).hot_unplug, versions)
 
 
 def missing(feature: str, versions: Versions) -> VirtmemError | None:
@@ -187,6 +140,6 @@ def lacking(wish: Wish, model: str, versions: Versions) -> VirtmemError | None:
     """The first thing in a declaration that these versions don't have, or None."""
     features = [model] if model in NEEDS else []
     features += [option_name(name) for name in wish.given() if option_name(name) in NEEDS]
-    if wish.base is not None and model in (VIRTIO_MEM, VIRTIO_PMEM):
-        features.append("base of a virtio device")
+    if wish.base is not None:
+        features.append(models.facts(model).base)
     return next((error for feature in features if (error := missing(feature, versions)) is not None), None)

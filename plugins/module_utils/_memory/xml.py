@@ -16,10 +16,13 @@ import copy
 import functools
 import traceback
 import typing as t
-from dataclasses import dataclass
+from dataclasses import replace
 
-from .device import MODELS, Definition, Device, Host, Readiness, format_nodeset, parse_nodeset
+from . import models
+from .device import Definition, Device, Host, Readiness, format_nodeset, parse_nodeset
 from .errors import VirtmemError
+from .models import MODELS
+from .properties import ADDRESS, FLAG, NODESET, NUMBER, PROPERTIES, SIZE, TEXT, YES_NO, Property
 from .size import KIB, UNITS, align_up
 
 try:
@@ -32,47 +35,12 @@ else:
 if t.TYPE_CHECKING:
     Element = etree._Element  # lxml has no public name for it
 
-# How a property is written: as text, as a size with a unit, as a number, as a hexadecimal address, as
-# yes or no, as an element that is there or not, as a set of host nodes.
-TEXT, SIZE, NUMBER, ADDRESS, YES_NO, FLAG, NODESET = "text", "size", "number", "address", "yes-no", "flag", "nodeset"
-
-
-@dataclass(frozen=True)
-class Property:
-    """Where one property of a device stands in its element (`@` marks an attribute), and how it is written."""
-
-    name: str
-    path: str
-    kind: str = TEXT
-
-
-# In the order in which libvirt formats them. The models share one schema, so one table serves all.
-PROPERTIES = (
-    Property("model", "@model"),
-    Property("access", "@access"),
-    Property("discard", "@discard", YES_NO),
-    Property("uuid", "uuid"),
-    Property("nodemask", "source/nodemask", NODESET),
-    Property("pagesize", "source/pagesize", SIZE),
-    Property("path", "source/path"),
-    Property("alignsize", "source/alignsize", SIZE),
-    Property("pmem", "source/pmem", FLAG),
-    Property("dynamic_memslots", "target/@dynamicMemslots", YES_NO),
-    Property("size", "target/size", SIZE),
-    Property("node", "target/node", NUMBER),
-    Property("label_size", "target/label/size", SIZE),
-    Property("readonly", "target/readonly", FLAG),
-    Property("block", "target/block", SIZE),
-    Property("requested", "target/requested", SIZE),
-    Property("alias", "alias/@name"),
-)
-
 # A DIMM's place in guest memory is its bus address; a virtio device has a PCI address and a place in memory.
-_BASE_OF_DIMM = Property("base", "address/@base", ADDRESS)
-_BASE_OF_VIRTIO = Property("base", "target/address/@base", ADDRESS)
-_SLOT_OF_DIMM = Property("slot", "address/@slot", NUMBER)
-_DIMM_MODELS = ("dimm", "nvdimm")
-_VIRTIO_MODELS = ("virtio-mem", "virtio-pmem")
+_PLACES = {
+    models.MODULE: {"slot": "address/@slot", "base": "address/@base"},
+    models.PCI: {"base": "target/address/@base"},
+    models.NOWHERE: {},
+}
 
 # What only one scope of one boot knows: never carried to another scope.
 _SCOPE_LOCAL = ("address", "target/address", "target/current", "target/actual")
@@ -80,14 +48,17 @@ _SCOPE_LOCAL = ("address", "target/address", "target/current", "target/actual")
 _EXPRESS_PORTS = ("pcie-root-port", "pcie-switch-downstream-port")
 
 
-_PROPERTIES_OF: t.Mapping[str, tuple[Property, ...]] = {
-    **dict.fromkeys(_DIMM_MODELS, (*PROPERTIES, _SLOT_OF_DIMM, _BASE_OF_DIMM)),
-    **dict.fromkeys(_VIRTIO_MODELS, (*PROPERTIES, _BASE_OF_VIRTIO)),
-}
+def _on_bus(bus: str) -> tuple[Property, ...]:
+    """The properties that a device on this bus can have, with their places."""
+    placed = (replace(row, place=row.place or _PLACES[bus].get(row.name, "")) for row in PROPERTIES.values())
+    return tuple(row for row in placed if row.place)
+
+
+_PROPERTIES = {bus: _on_bus(bus) for bus in _PLACES}
 
 
 def _properties(model: str) -> tuple[Property, ...]:
-    return _PROPERTIES_OF.get(model, PROPERTIES)
+    return _PROPERTIES[models.facts(model).bus]
 
 
 # --- reading
@@ -185,19 +156,18 @@ def _value(holder: Element, attribute: str, kind: str) -> t.Any:
 
 def _readable(model: str) -> t.Mapping[str, t.Sequence[tuple[str, str, str]]]:
     """What is to be read at which place: a property's name, its attribute if it is one, its kind."""
-    return _READABLE_OF.get(model, _READABLE)
+    return _READABLE[models.facts(model).bus]
 
 
 def _by_place(properties: t.Sequence[Property]) -> t.Mapping[str, t.Sequence[tuple[str, str, str]]]:
     readable: dict[str, list[tuple[str, str, str]]] = {}
     for item in properties:
-        steps, attribute = _split(item.path)
+        steps, attribute = _split(item.place)
         readable.setdefault(steps, []).append((item.name, attribute, item.kind))
     return readable
 
 
-_READABLE = _by_place(PROPERTIES)
-_READABLE_OF = {model: _by_place(properties) for model, properties in _PROPERTIES_OF.items()}
+_READABLE = {bus: _by_place(properties) for bus, properties in _PROPERTIES.items()}
 
 
 def _bus_address(address: Element | None) -> str | None:
@@ -410,14 +380,14 @@ def _drop(element: Element, path: str) -> None:
 
 def _set(element: Element, item: Property, value: t.Any) -> None:
     """Writes one property, and nothing at all where it has the value already."""
-    steps, attribute = _split(item.path)
+    steps, attribute = _split(item.place)
     holder = _places(element).get(steps)
     # What can't be read is another value: a model of tomorrow may have anything there.
     with contextlib.suppress(KeyError, ValueError):
         if (None if holder is None else _value(holder, attribute, item.kind)) == value:
             return
     if item.kind == FLAG and not value:
-        _drop(element, item.path)
+        _drop(element, item.place)
         return
     holder = element
     for tag in steps.split("/") if steps else ():

@@ -11,8 +11,6 @@ from dataclasses import replace
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     LIVE,
-    VIRTIO_MEM,
-    VIRTIO_PMEM,
     Declaration,
     Definition,
     Device,
@@ -20,6 +18,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
     Host,
     Wish,
 )
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.models import VIRTIO_MEM, VIRTIO_PMEM
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan import plan_domain
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import KIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.step import (

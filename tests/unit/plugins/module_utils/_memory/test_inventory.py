@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import inventory
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import MODELS, Definition, Device, Domain
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Definition, Device, Domain
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.models import MODELS
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, KIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers

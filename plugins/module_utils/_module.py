@@ -28,7 +28,7 @@ from ._libvirt import calls, connection
 from ._memory import identity, inventory, size, xml
 from ._memory.device import LIVE, Declaration, Domain
 from ._memory.errors import VirtmemError
-from ._memory.step import DevicePlan
+from ._memory.plan.step import DevicePlan
 
 # --- values to results
 

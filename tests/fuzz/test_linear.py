@@ -16,11 +16,12 @@ import typing as t
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _options
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import plan, xml
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Domain, Readiness, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan import domain as plan
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.step import Circumstances
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.step import Circumstances
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 
 NEW = Circumstances(Versions(11_003_000, 10_000_002))

@@ -35,7 +35,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
     Wish,
 )
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan import ATTACH, DevicePlan, Plan, Step
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.domain import ATTACH, DevicePlan, Plan, Step
 from ansible_collections.virtmem.libvirt.tests.fuzz import _generated as generated
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils._memory import _elements as elements
 from hypothesis import given, settings

@@ -34,7 +34,7 @@ LAYERS = ("_memory", "_libvirt", "_observe", "_survey", "_apply", "_options", "_
 # Within the folder that applies plans.
 ROOMS = ("job", "task", "failure", "steps", "wait", "verify", "whole")
 # What reads and reports has no business with.
-PLANNING = frozenset({"plan", "device_plan", "readiness", "step", "progress", "rules"})
+PLANNING = frozenset({"plan", "progress", "rules"})
 # What would let clock, chance or the outside world into the core.
 _IMPURE = """
 ansible asyncio concurrent datetime glob http io locale logging multiprocessing os pathlib queue random secrets select
@@ -273,8 +273,12 @@ OBSERVE = UTILS + "_observe.py"
         (APPLY, "from .._module import x", "import of _module.x from above"),
         (APPLY, "from ...modules import memory_device", "import of modules.memory_device from above"),
         (APPLY, "from .wait import wait", "import of wait.wait from a later room"),
-        (OBSERVE, "from ._memory.plan import plan_domain", "import of _memory.plan.plan_domain, which plans"),
-        (OBSERVE, "from ._memory import readiness", "import of _memory.readiness, which plans"),
+        (
+            OBSERVE,
+            "from ._memory.plan.domain import plan_domain",
+            "import of _memory.plan.domain.plan_domain, which plans",
+        ),
+        (OBSERVE, "from ._memory import rules", "import of _memory.rules, which plans"),
         (SIZE, "__import__('lxml')", "hidden import"),
         (SIZE, "import importlib\nimportlib.import_module('lxml')", "hidden import"),
         (SIZE, "assert True", "assert"),

@@ -13,8 +13,8 @@ from .._libvirt.calls import NOT_BY_QEMU
 from .._memory import progress
 from .._memory.device import CONFIG, LIVE, Device, Domain
 from .._memory.errors import VirtmemError
+from .._memory.plan.step import ATTACH, DETACH, Plan, Step
 from .._memory.size import EXACT, show
-from .._memory.step import ATTACH, DETACH, Plan, Step
 from .job import Running
 from .task import Task
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from .._memory import progress
 from .._memory.device import CONFIG, LIVE, SCOPES, Declaration, Domain
 from .._memory.errors import VirtmemError
-from .._memory.plan import plan_domain
+from .._memory.plan.domain import plan_domain
+from .._memory.plan.step import Circumstances, DevicePlan, Plan, Step
 from .._memory.progress import Goal
-from .._memory.step import Circumstances, DevicePlan, Plan, Step
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 from .._libvirt.connection import Hypervisor
-from .._memory import readiness, xml
+from .._memory import xml
 from .._memory.device import CONFIG, LIVE, Device, Domain
 from .._memory.errors import VirtmemError
-from .._memory.step import ATTACH, DETACH, REDEFINE, UPDATE, Step
+from .._memory.plan import readiness
+from .._memory.plan.step import ATTACH, DETACH, REDEFINE, UPDATE, Step
 from .failure import fail, gives_back, interrupted, wants_room
 from .job import Running
 from .task import Task

@@ -12,8 +12,8 @@ from dataclasses import replace
 from .._memory import progress
 from .._memory.device import CONFIG, LIVE, Declaration, Domain
 from .._memory.errors import VirtmemError
-from .._memory.plan import evolved, plan_domain
-from .._memory.step import GROW, UPDATE
+from .._memory.plan.domain import evolved, plan_domain
+from .._memory.plan.step import GROW, UPDATE
 from .failure import overtaken
 from .job import Running
 from .steps import advance, take

@@ -16,9 +16,9 @@ from .._libvirt.events import Event
 from .._memory import progress
 from .._memory.device import LIVE
 from .._memory.errors import VirtmemError
+from .._memory.plan.step import GROW
 from .._memory.progress import Goal
 from .._memory.size import EXACT, Tolerance
-from .._memory.step import GROW
 from .failure import fail, gives_back, interrupted
 from .job import Running
 from .steps import advance

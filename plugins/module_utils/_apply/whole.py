@@ -14,8 +14,8 @@ from .._libvirt.connection import Hypervisor
 from .._memory import models, xml
 from .._memory.device import Host
 from .._memory.errors import VirtmemError
-from .._memory.plan import plan_domain
-from .._memory.step import GROW, REMOVE, SHRINK, Circumstances
+from .._memory.plan.domain import plan_domain
+from .._memory.plan.step import GROW, REMOVE, SHRINK, Circumstances
 from .._observe import Observer
 from .failure import report_half_replaced
 from .job import Order, Planned, Refused, Running

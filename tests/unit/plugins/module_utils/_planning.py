@@ -19,15 +19,15 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
     Wish,
 )
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.models import VIRTIO_MEM, VIRTIO_PMEM
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan import plan_domain
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import KIB
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.step import (
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.domain import plan_domain
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.step import (
     ATTACH,
     DETACH,
     Circumstances,
     Plan,
     Step,
 )
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import KIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 

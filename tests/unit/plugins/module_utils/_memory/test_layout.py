@@ -21,8 +21,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
     Wish,
 )
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.step import (
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.step import (
     ATTACH,
     DETACH,
     GROW,
@@ -31,6 +30,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.step impor
     UPDATE,
     Plan,
 )
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _planning as planning

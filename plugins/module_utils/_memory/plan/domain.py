@@ -14,10 +14,11 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from . import identity, readiness, xml
-from .device import ABSENT, CONFIG, LIVE, Declaration, Definition, Device, Domain, Readiness, Wish
-from .device_plan import judge, plan_device
-from .errors import VirtmemError
+from .. import identity, xml
+from ..device import ABSENT, CONFIG, LIVE, Declaration, Definition, Device, Domain, Readiness, Wish
+from ..errors import VirtmemError
+from . import readiness
+from .device import judge, plan_device
 from .step import ATTACH, GROW, REDEFINE, REMOVE, SHRINK, Circumstances, DevicePlan, Plan, Step
 
 

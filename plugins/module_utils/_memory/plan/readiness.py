@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from . import models, support
-from .device import ABSENT, Declaration, Definition, Domain, Readiness
-from .errors import VirtmemError
-from .size import MIB, align_down, align_up, show
+from .. import models, support
+from ..device import ABSENT, Declaration, Definition, Domain, Readiness
+from ..errors import VirtmemError
+from ..size import MIB, align_down, align_up, show
 
 # libvirt before 9.5 demands slots together with maxMemory; where nobody says how many, it gets these.
 DEFAULT_SLOTS = 16

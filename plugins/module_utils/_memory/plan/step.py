@@ -14,11 +14,11 @@ import functools
 import typing as t
 from dataclasses import dataclass, replace
 
-from . import models, support, xml
-from .device import CONFIG, Definition, Device, Domain, Host, Readiness, Wish
-from .progress import Goal
-from .properties import SIZES
-from .size import show
+from .. import models, support, xml
+from ..device import CONFIG, Definition, Device, Domain, Host, Readiness, Wish
+from ..progress import Goal
+from ..properties import SIZES
+from ..size import show
 
 ATTACH = "attach"
 UPDATE = "update"  # of `requested`, the one property that can change without a new definition

@@ -1,0 +1,151 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""What differs between a device and what is declared for it, and the step that changes one scope.
+
+What can't be is an error here, before anything is planned for the running guest.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import models, rules, support, xml
+from ..device import CONFIG, LIVE, SCOPES, Definition, Device, Domain, Wish
+from ..errors import VirtmemError
+from ..progress import Goal
+from ..properties import FLAGS, MUTABLE
+from ..size import align_up, show
+from .step import ATTACH, REDEFINE, UPDATE, Circumstances, Step
+
+
+def scopes_of(domain: Domain, asked: str) -> tuple[str, ...]:
+    """The scopes that `auto`, `live`, `config` or `both` chooses."""
+    if asked == "auto":
+        return domain.scopes()
+    return SCOPES if asked == "both" else (asked,)
+
+
+def may_move(now: int, wanted: int, resize: str) -> bool:
+    """Whether the requested size is another one, in a direction that is allowed."""
+    return (wanted > now and resize in ("any", "grow")) or (wanted < now and resize in ("any", "shrink"))
+
+
+def goal_of(wish: Wish, now: int, target: int) -> Goal:
+    """What the guest must reach: the target, or at least (at most) that where the device may keep what it has."""
+    if now == target or may_move(now, target, wish.resize):
+        return Goal(wish, target, target, target, staged=(wish.requested or 0) - target)
+    if wish.resize == "never":
+        return Goal(wish, now, now, now)
+    return Goal(wish, target if wish.resize == "grow" else None, target if wish.resize == "shrink" else None, now)
+
+
+def differences(device: Device, wish: Wish, scope: str, arch: str) -> dict[str, t.Any]:
+    """The given properties that the device has otherwise, without what it is requested to have."""
+    changes = {}
+    for name, value in wish.given().items():
+        has = getattr(device, name)
+        # A running guest's device has been aligned, and a flag that is not there is off.
+        same = has == value or (scope == LIVE and name == "size" and has == align_up(value, support.size_unit(arch)))
+        if name not in MUTABLE and not same and not (name in FLAGS and value is False and has is None):
+            changes[name] = value
+    return changes
+
+
+def _values_of(device: Device) -> dict[str, t.Any]:
+    return device.describe() | {"nodemask": device.nodemask}
+
+
+def _new_values(definition: Definition, wish: Wish) -> dict[str, t.Any]:
+    """The properties of a device that is attached for the first time, with the defaults filled in."""
+    values = wish.given()
+    model = str(values.get("model", ""))
+    if models.facts(model).resizable:
+        # A page of the ordinary size means no huge pages, and no smaller block.
+        values.setdefault("block", max(wish.pagesize or 0, support.smallest_block(definition.arch)))
+    wants_node = "node" not in values and models.facts(model).has_option("node")
+    # A virtio-mem guest on s390x has no NUMA cells at all; elsewhere libvirt adds the first where there is none.
+    if wants_node and len(definition.cells) <= 1 and (definition.cells or definition.arch != "s390x"):
+        values["node"] = definition.cells[0] if definition.cells else 0
+    return values
+
+
+def kept(device: Device, wish: Wish) -> int | None:
+    """What is to be requested of a device: what is declared, or what it has if `resize` keeps that."""
+    if wish.requested is None or may_move(device.requested or 0, wish.requested, wish.resize):
+        return wish.requested
+    return device.requested
+
+
+def changed(device: Device, wish: Wish, changes: t.Mapping[str, t.Any], arch: str) -> dict[str, t.Any]:
+    """The properties of a device after these changes.
+
+    Raises:
+        VirtmemError: there is no such device.
+    """
+    values = {**_values_of(device), **changes}
+    problem = rules.options(device.model, wish.given()) or rules.device(values, changes, arch)
+    if problem is None:
+        return values
+    kept = values.get("requested")
+    if problem.details.get("option") == "requested" and wish.requested not in (None, kept):
+        raise VirtmemError(
+            problem.error_code,
+            f"resize: {wish.resize} keeps what is requested of {name_of(wish, device)} now. {problem.msg}",
+            problem.details | {"resize": wish.resize},
+            f"Declare a device that takes {show(kept or 0)}, or allow the change with resize: any.",
+        )
+    raise problem
+
+
+def name_of(wish: Wish, device: Device | None) -> str:
+    """What a message calls the device."""
+    return (device.alias if device else None) or wish.alias or wish.describe()
+
+
+def attach_step(
+    definition: Definition, wish: Wish, twin: Device | None, scope: str, circumstances: Circumstances
+) -> tuple[Step, VirtmemError | None]:
+    """The step that attaches the device, and what stands against it in this scope.
+
+    Where the other scope has the device, it is the pattern: the two must be one device after the next boot.
+    """
+    values = _values_of(twin) | wish.given() if twin else _new_values(definition, wish)
+    if twin:  # its place is its own scope's
+        values.update(slot=wish.slot, base=wish.base)
+    problem = rules.complete(values, wish) or rules.options(values["model"], wish.given())
+    problem = problem or rules.device(values, values, definition.arch)
+    if problem is None and circumstances.host is not None:
+        problem = rules.host(values, circumstances.host, scope)
+    if problem:
+        raise problem
+    element = xml.twin_device(twin.xml, wish.given()) if twin else xml.new_device(values)
+    return Step(ATTACH, scope, element), rules.attach(definition, values, circumstances.versions, scope)
+
+
+def plan_config(
+    definition: Definition, device: Device | None, twin: Device | None, wish: Wish, circumstances: Circumstances
+) -> Step | None:
+    """The step that brings the configuration to the declaration: always possible, or an error."""
+    if device is None:
+        step, problem = attach_step(definition, wish, twin, CONFIG, circumstances)
+        if problem:
+            raise problem
+        return step
+    changes = differences(device, wish, CONFIG, definition.arch)
+    op = REDEFINE if changes else UPDATE
+    if wish.requested is not None and may_move(device.requested or 0, wish.requested, wish.resize):
+        changes["requested"] = wish.requested
+    if not changes:
+        return None
+    values = changed(device, wish, changes, definition.arch)
+    problem = rules.resize_config(definition, device, values["size"])
+    if problem is None and circumstances.host is not None:
+        problem = rules.host(values, circumstances.host, CONFIG)
+    if problem is None and "node" in changes:
+        problem = rules.cell(definition, device.model, changes["node"], circumstances.versions, CONFIG)
+    if problem:
+        raise problem
+    return Step(op, CONFIG, xml.edit_device(device.xml, changes), device)

@@ -15,11 +15,12 @@ import operator
 import typing as t
 from dataclasses import dataclass
 
-from . import identity, models, progress, rules, support
+from . import identity, models, progress, support
 from .device import CONFIG, LIVE, SCOPES, Definition, Device, Domain, Wish, format_nodeset
 from .errors import VirtmemError
 from .models import MODELS
 from .properties import COMPARED, SIZES, option_name
+from .rules.definition import check_stored
 from .size import EXACT, MIB, Tolerance, align_up, show
 
 # The kinds of drift; a public contract like the error codes.
@@ -194,7 +195,7 @@ def _saved_drift(domain: Domain, pairs: t.Sequence[_Pair]) -> t.Iterator[dict[st
 def _boot_drift(domain: Domain, pair: _Pair, versions: support.Versions) -> t.Iterator[dict[str, t.Any]]:
     if domain.config is None or pair.config is None:
         return
-    problem = rules.stored(domain.config, pair.config, versions)
+    problem = check_stored(domain.config, pair.config, versions)
     if problem is not None:
         told = {"error_code": problem.error_code, **problem.details}
         yield _drift("next_boot", domain, pair.name, None, told, f"{pair.name} can't be started: {problem.msg}")

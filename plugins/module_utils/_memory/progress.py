@@ -13,9 +13,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from . import identity, rules
+from . import identity
 from .device import ABSENT, LIVE, Device, Domain, Wish
 from .errors import VirtmemError
+from .rules.domain import check_answering
 from .size import EXACT, Tolerance, show
 
 # QEMU sends at most one size event per second and device, and a busy guest may need several seconds for a
@@ -147,7 +148,7 @@ def pointless(domain: Domain, goal: Goal) -> VirtmemError | None:
         )
     device = live_device(domain, goal.wish)
     # A guest that has everything already need not answer.
-    problem = None if goal.reached(device, EXACT) else rules.answering(domain)
+    problem = None if goal.reached(device, EXACT) else check_answering(domain)
     if problem is not None:
         problem.details.update(details)
         return problem

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import models, rules, support, xml
+from .. import models, support, xml
 from ..device import CONFIG, LIVE, SCOPES, Definition, Device, Domain, Wish
 from ..errors import VirtmemError
 from ..progress import Goal
 from ..properties import FLAGS, MUTABLE
+from ..rules.definition import check_attach, check_cell, check_growth
+from ..rules.host import check_host
+from ..rules.values import check_complete, check_device, check_options
 from ..size import align_up, show
 from .step import ATTACH, REDEFINE, UPDATE, Circumstances, Step
 
@@ -86,7 +89,7 @@ def changed(device: Device, wish: Wish, changes: t.Mapping[str, t.Any], arch: st
         VirtmemError: there is no such device.
     """
     values = {**_values_of(device), **changes}
-    problem = rules.options(device.model, wish.given()) or rules.device(values, changes, arch)
+    problem = check_options(device.model, wish.given()) or check_device(values, changes, arch)
     if problem is None:
         return values
     kept = values.get("requested")
@@ -115,14 +118,14 @@ def attach_step(
     values = _values_of(twin) | wish.given() if twin else _new_values(definition, wish)
     if twin:  # its place is its own scope's
         values.update(slot=wish.slot, base=wish.base)
-    problem = rules.complete(values, wish) or rules.options(values["model"], wish.given())
-    problem = problem or rules.device(values, values, definition.arch)
+    problem = check_complete(values, wish) or check_options(values["model"], wish.given())
+    problem = problem or check_device(values, values, definition.arch)
     if problem is None and circumstances.host is not None:
-        problem = rules.host(values, circumstances.host, scope)
+        problem = check_host(values, circumstances.host, scope)
     if problem:
         raise problem
     element = xml.twin_device(twin.xml, wish.given()) if twin else xml.new_device(values)
-    return Step(ATTACH, scope, element), rules.attach(definition, values, circumstances.versions, scope)
+    return Step(ATTACH, scope, element), check_attach(definition, values, circumstances.versions, scope)
 
 
 def plan_config(
@@ -141,11 +144,11 @@ def plan_config(
     if not changes:
         return None
     values = changed(device, wish, changes, definition.arch)
-    problem = rules.resize_config(definition, device, values["size"])
+    problem = check_growth(definition, device, values["size"])
     if problem is None and circumstances.host is not None:
-        problem = rules.host(values, circumstances.host, CONFIG)
+        problem = check_host(values, circumstances.host, CONFIG)
     if problem is None and "node" in changes:
-        problem = rules.cell(definition, device.model, changes["node"], circumstances.versions, CONFIG)
+        problem = check_cell(definition, device.model, changes["node"], circumstances.versions, CONFIG)
     if problem:
         raise problem
     return Step(op, CONFIG, xml.edit_device(device.xml, changes), device)

@@ -13,10 +13,12 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from .. import identity, models, rules, support
+from .. import identity, models, support
 from ..device import ABSENT, CONFIG, LIVE, Device, Domain, Wish
 from ..errors import VirtmemError
 from ..models import MODELS
+from ..rules.domain import check_answering, check_scope
+from ..rules.values import check_wish
 from .changes import plan_config, scopes_of
 from .live import Live, LivePlan, plan_live, plan_live_absent
 from .step import ATTACH, DETACH, REMOVE, Circumstances, DevicePlan, Step, readable
@@ -67,7 +69,7 @@ def _refuse_other_model(device: Device | None, wish: Wish, scope: str) -> None:
 
 def judge(domain: Domain, wish: Wish, circumstances: Circumstances) -> None:
     """What speaks against a wish whatever the domain's devices are."""
-    problem = rules.wish(wish) or rules.scope(domain, wish.scope)
+    problem = check_wish(wish) or check_scope(domain, wish.scope)
     if problem is None and wish.model and wish.state != ABSENT:
         problem = support.lacking(wish, wish.model, circumstances.versions)
     if problem:
@@ -140,7 +142,7 @@ def plan_device(
     devices = dict(known) if known is not None else identity.select_all(domain, wish)
     found = _Found(domain, wish, circumstances, scopes_of(domain, wish.scope), devices)
     live, config = _plan_absent(found) if wish.state == ABSENT else _plan_present(found)
-    problem = rules.answering(domain) if _needs_the_guest(live, devices[LIVE]) else None
+    problem = check_answering(domain) if _needs_the_guest(live, devices[LIVE]) else None
     if problem:
         raise problem
     # It is changed last: a live change that libvirt refuses leaves it as it was.

@@ -13,11 +13,12 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from .. import models, rules, xml
+from .. import models, xml
 from ..device import LIVE, Definition, Device, Wish
 from ..errors import VirtmemError
 from ..progress import Goal
 from ..properties import option_name
+from ..rules.values import check_requested
 from ..size import align_down, show
 from .changes import attach_step, changed, differences, goal_of, kept, name_of
 from .step import DETACH, GROW, REMOVE, SHRINK, UPDATE, Circumstances, Step, readable
@@ -61,7 +62,7 @@ def _live_request(device: Device, wish: Wish, staged: bool) -> tuple[int | None,
     wanted = wish.requested
     if wanted is None:
         return None, None
-    problem = rules.requested(wanted, device.size, device.block or 1)
+    problem = check_requested(wanted, device.size, device.block or 1)
     if problem is None:
         return wanted, None
     if not staged:

@@ -8,9 +8,22 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import rules
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import CONFIG, LIVE, Device, Domain, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.rules.definition import (
+    check_attach,
+    check_cell,
+    check_growth,
+)
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.rules.domain import check_scope
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.rules.values import (
+    check_block,
+    check_complete,
+    check_device,
+    check_requested,
+    check_size,
+    check_wish,
+)
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, KIB, MIB
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 from hypothesis import given
@@ -35,7 +48,7 @@ def refused(problem: VirtmemError | None, error_code: str, **details: t.Any) -> 
 
 @pytest.mark.parametrize("value", [2 * MIB, 4 * MIB, GIB, 2**40])
 def test_a_block_is_a_power_of_two(value: int) -> None:
-    assert rules.block(value) is None
+    assert check_block(value) is None
 
 
 @pytest.mark.parametrize(
@@ -51,13 +64,13 @@ def test_a_block_is_a_power_of_two(value: int) -> None:
     ],
 )
 def test_any_other_block_is_refused(value: int, arch: str, says: str) -> None:
-    problem = refused(rules.block(value, arch), "invalid_block", option="block", value=value)
+    problem = refused(check_block(value, arch), "invalid_block", option="block", value=value)
     assert says in problem.msg
 
 
 def test_the_smallest_block_is_the_architectures() -> None:
-    assert rules.block(MIB, "s390x") is None
-    refused(rules.block(MIB, "x86_64"), "invalid_block", smallest=2 * MIB)
+    assert check_block(MIB, "s390x") is None
+    refused(check_block(MIB, "x86_64"), "invalid_block", smallest=2 * MIB)
 
 
 # --- the requested size
@@ -65,12 +78,12 @@ def test_the_smallest_block_is_the_architectures() -> None:
 
 @pytest.mark.parametrize("value", [0, 2 * MIB, GIB, 4 * GIB])
 def test_blocks_up_to_the_size_can_be_requested(value: int) -> None:
-    assert rules.requested(value, 4 * GIB, 2 * MIB) is None
+    assert check_requested(value, 4 * GIB, 2 * MIB) is None
 
 
 def test_more_than_the_size_can_not() -> None:
     refused(
-        rules.requested(4 * GIB + 2 * MIB, 4 * GIB, 2 * MIB),
+        check_requested(4 * GIB + 2 * MIB, 4 * GIB, 2 * MIB),
         "requested_exceeds_size",
         option="requested",
         requested=4 * GIB + 2 * MIB,
@@ -80,7 +93,7 @@ def test_more_than_the_size_can_not() -> None:
 
 def test_part_of_a_block_can_not() -> None:
     problem = refused(
-        rules.requested(3 * MIB, GIB, 2 * MIB),
+        check_requested(3 * MIB, GIB, 2 * MIB),
         "not_aligned",
         option="requested",
         value=3 * MIB,
@@ -89,7 +102,7 @@ def test_part_of_a_block_can_not() -> None:
         above=4 * MIB,
     )
     assert "2MiB and 4MiB" in problem.hint
-    assert "The smallest is 2MiB" in refused(rules.requested(KIB, GIB, 2 * MIB), "not_aligned").hint
+    assert "The smallest is 2MiB" in refused(check_requested(KIB, GIB, 2 * MIB), "not_aligned").hint
 
 
 @given(
@@ -98,7 +111,7 @@ def test_part_of_a_block_can_not() -> None:
     block=st.integers(21, 26).map(lambda power: 2**power),
 )
 def test_a_request_is_refused_exactly_where_libvirt_would(value: int, size: int, block: int) -> None:
-    problem = rules.requested(value, size, block)
+    problem = check_requested(value, size, block)
     expected = "requested_exceeds_size" if value > size else "not_aligned" if value % block else None
     assert (problem and problem.error_code) == expected
 
@@ -117,7 +130,7 @@ def test_a_request_is_refused_exactly_where_libvirt_would(value: int, size: int,
     ],
 )
 def test_a_size_is_a_multiple_of_what_qemu_can_plug(value: int, block: int | None, arch: str) -> None:
-    assert rules.size(value, block, arch) is None
+    assert check_size(value, block, arch) is None
 
 
 @pytest.mark.parametrize(
@@ -132,11 +145,11 @@ def test_a_size_is_a_multiple_of_what_qemu_can_plug(value: int, block: int | Non
     ],
 )
 def test_any_other_size_is_refused(value: int, block: int | None, arch: str, unit: int) -> None:
-    refused(rules.size(value, block, arch), "not_aligned", option="size", value=value, unit=unit)
+    refused(check_size(value, block, arch), "not_aligned", option="size", value=value, unit=unit)
 
 
 def test_no_device_has_no_size() -> None:
-    refused(rules.size(0, None, "x86_64"), "invalid_option", option="size", value=0)
+    refused(check_size(0, None, "x86_64"), "invalid_option", option="size", value=0)
 
 
 # --- a declaration alone
@@ -155,7 +168,7 @@ def test_no_device_has_no_size() -> None:
     ],
 )
 def test_a_declaration_is_judged_before_any_connection(wish: dict[str, int], error_code: str | None) -> None:
-    problem = rules.wish(Wish(**t.cast("t.Any", wish)))
+    problem = check_wish(Wish(**t.cast("t.Any", wish)))
     assert (problem and problem.error_code) == error_code
 
 
@@ -184,7 +197,7 @@ TRANSIENT = helpers.domain(live=helpers.definition())
     ],
 )
 def test_an_explicit_scope_must_exist(domain: Domain, asked: str, available: bool) -> None:
-    problem = rules.scope(domain, asked)
+    problem = check_scope(domain, asked)
     if available:
         assert problem is None
     else:
@@ -197,19 +210,19 @@ def test_an_explicit_scope_must_exist(domain: Domain, asked: str, available: boo
 @pytest.mark.parametrize("scope", [LIVE, CONFIG])
 @pytest.mark.parametrize("versions", [OLD, NEW])
 def test_where_there_is_room_a_device_can_be_attached(scope: str, versions: t.Any) -> None:
-    assert rules.attach(helpers.definition(), VALUES, versions, scope) is None
+    assert check_attach(helpers.definition(), VALUES, versions, scope) is None
 
 
 def test_without_max_memory_there_is_no_room() -> None:
     definition = helpers.definition(max_memory=None, slots=0)
-    refused(rules.attach(definition, VALUES, OLD, CONFIG), "no_max_memory", scope="config", needed=4 * GIB)
+    refused(check_attach(definition, VALUES, OLD, CONFIG), "no_max_memory", scope="config", needed=4 * GIB)
 
 
 @pytest.mark.parametrize(("more", "fits"), [(0, True), (KIB, False), (-2 * MIB, True), (GIB, False)])
 def test_a_device_needs_room_for_its_whole_size(more: int, fits: bool) -> None:
     definition = helpers.definition(helpers.virtio_mem(requested=0))
     headroom = 16 * GIB - 5 * GIB
-    problem = rules.attach(definition, {**VALUES, "size": headroom + more, "requested": 0}, OLD, LIVE)
+    problem = check_attach(definition, {**VALUES, "size": headroom + more, "requested": 0}, OLD, LIVE)
     if fits:
         assert problem is None
     else:
@@ -226,7 +239,7 @@ def test_a_device_needs_room_for_its_whole_size(more: int, fits: bool) -> None:
 
 def test_a_domain_that_is_over_its_maximum_has_no_headroom_rather_than_less() -> None:
     definition = helpers.definition(total=17 * GIB)
-    refused(rules.attach(definition, VALUES, OLD, LIVE), "insufficient_headroom", headroom=0)
+    refused(check_attach(definition, VALUES, OLD, LIVE), "insufficient_headroom", headroom=0)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +248,7 @@ def test_a_domain_that_is_over_its_maximum_has_no_headroom_rather_than_less() ->
 )
 def test_older_libvirt_counts_every_device_as_a_slot(devices: int, slots: int, versions: t.Any, fits: bool) -> None:
     definition = helpers.definition(*[helpers.virtio_mem(size=2 * MIB)] * devices, slots=slots)
-    problem = rules.attach(definition, VALUES, versions, LIVE)
+    problem = check_attach(definition, VALUES, versions, LIVE)
     if fits:
         assert problem is None
     else:
@@ -260,7 +273,7 @@ def test_a_device_belongs_to_a_cell_that_exists(
     cells: tuple[int, ...], node: int | None, versions: t.Any, error_code: str | None
 ) -> None:
     definition = helpers.definition(cells=cells)
-    problem = rules.attach(definition, {**VALUES, "node": node}, versions, CONFIG)
+    problem = check_attach(definition, {**VALUES, "node": node}, versions, CONFIG)
     if error_code is None:
         assert problem is None
     else:
@@ -269,8 +282,8 @@ def test_a_device_belongs_to_a_cell_that_exists(
 
 def test_a_device_that_moves_must_find_its_cell() -> None:
     definition = helpers.definition(cells=(0, 1))
-    assert rules.cell(definition, "virtio-mem", 1, OLD, CONFIG) is None
-    refused(rules.cell(definition, "virtio-mem", 2, OLD, CONFIG), "no_numa_node", value=2, cells=[0, 1])
+    assert check_cell(definition, "virtio-mem", 1, OLD, CONFIG) is None
+    refused(check_cell(definition, "virtio-mem", 2, OLD, CONFIG), "no_numa_node", value=2, cells=[0, 1])
 
 
 @pytest.mark.parametrize(
@@ -278,7 +291,7 @@ def test_a_device_that_moves_must_find_its_cell() -> None:
     [(1, LIVE, True), (0, LIVE, False), (0, CONFIG, True), (None, LIVE, True), (None, CONFIG, True)],
 )
 def test_a_running_guest_needs_a_free_port(free_ports: int | None, scope: str, fits: bool) -> None:
-    problem = rules.attach(helpers.definition(free_ports=free_ports), VALUES, OLD, scope)
+    problem = check_attach(helpers.definition(free_ports=free_ports), VALUES, OLD, scope)
     if fits:
         assert problem is None
     else:
@@ -301,7 +314,7 @@ def test_a_running_guest_needs_a_free_port(free_ports: int | None, scope: str, f
     ],
 )
 def test_a_new_device_needs_what_its_model_needs(values: dict[str, t.Any], missing: list[str]) -> None:
-    problem = rules.complete(values, Wish(alias="ua-vm0"))
+    problem = check_complete(values, Wish(alias="ua-vm0"))
     if not missing:
         assert problem is None
     else:
@@ -328,14 +341,14 @@ def test_a_new_device_needs_what_its_model_needs(values: dict[str, t.Any], missi
     ],
 )
 def test_what_changes_is_judged(values: dict[str, t.Any], changed: list[str], error_code: str | None) -> None:
-    problem = rules.device({**VALUES, **values}, changed, "x86_64")
+    problem = check_device({**VALUES, **values}, changed, "x86_64")
     assert (problem and problem.error_code) == error_code
 
 
 @pytest.mark.parametrize(("arch", "possible"), [("x86_64", False), ("aarch64", False), ("ppc64le", True)])
 def test_only_pseries_guests_know_the_uuid_of_an_nvdimm(arch: str, possible: bool) -> None:
     nvdimm = {"model": "nvdimm", "size": GIB, "path": "/dev/dax0.0", "uuid": "5d4f3f6e-3a5b-4d65-9b3a-3f0c5d3b6c11"}
-    problem = rules.device(nvdimm, nvdimm, arch)
+    problem = check_device(nvdimm, nvdimm, arch)
     assert (problem is None) == possible
     if problem is not None:
         assert problem.error_code == "invalid_option"
@@ -344,13 +357,13 @@ def test_only_pseries_guests_know_the_uuid_of_an_nvdimm(arch: str, possible: boo
 
 @pytest.mark.parametrize("values", [{"block": 3 * MIB}, {"size": 3 * MIB}, {"requested": 3 * MIB}])
 def test_what_was_there_before_is_libvirts(values: dict[str, t.Any]) -> None:
-    assert rules.device({**VALUES, **values}, ["node"], "x86_64") is None
+    assert check_device({**VALUES, **values}, ["node"], "x86_64") is None
 
 
 @pytest.mark.parametrize(("more", "fits"), [(11 * GIB, True), (11 * GIB + 2 * MIB, False), (0, True), (-GIB, True)])
 def test_a_device_that_grows_in_the_configuration_needs_room(more: int, fits: bool) -> None:
     device: Device = helpers.virtio_mem()
-    problem = rules.resize_config(helpers.definition(device), device, device.size + more)
+    problem = check_growth(helpers.definition(device), device, device.size + more)
     if fits:
         assert problem is None
     else:
@@ -360,9 +373,9 @@ def test_a_device_that_grows_in_the_configuration_needs_room(more: int, fits: bo
 def test_a_device_that_shrinks_needs_no_room_even_where_there_is_no_maximum() -> None:
     device = helpers.virtio_mem()
     definition = helpers.definition(device, max_memory=None)
-    assert rules.resize_config(definition, device, device.size) is None
-    assert rules.resize_config(definition, device, device.size - GIB) is None
-    refused(rules.resize_config(definition, device, device.size + GIB), "no_max_memory")
+    assert check_growth(definition, device, device.size) is None
+    assert check_growth(definition, device, device.size - GIB) is None
+    refused(check_growth(definition, device, device.size + GIB), "no_max_memory")
 
 
 @pytest.mark.parametrize(("slots", "error_code"), [(1, None), (2, "no_free_slot"), (3, None)])
@@ -371,5 +384,5 @@ def test_a_dimm_for_a_configuration_meets_libvirts_odd_count(slots: int, error_c
     definition = helpers.definition(helpers.virtio_mem(), helpers.virtio_mem(alias="ua-vm1"), slots=slots)
     values = {"model": "dimm", "size": GIB, "node": 0}
     for scope, expected in ((CONFIG, error_code), (LIVE, None)):
-        problem = rules.attach(definition, values, helpers.TRIXIE, scope)
+        problem = check_attach(definition, values, helpers.TRIXIE, scope)
         assert (problem.error_code if problem else None) == expected

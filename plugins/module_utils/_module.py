@@ -25,10 +25,11 @@ from ._apply import whole
 from ._apply.job import Job, Order, Planned, Running
 from ._apply.task import Patience
 from ._libvirt import calls, connection
-from ._memory import identity, inventory, size, xml
+from ._memory import identity, inventory, size
 from ._memory.device import LIVE, Declaration, Domain
 from ._memory.errors import VirtmemError
 from ._memory.plan.step import DevicePlan
+from ._memory.xml import element
 
 # --- values to results
 
@@ -155,7 +156,7 @@ class Report:
 def _require_libraries() -> None:
     for library, package, trace in (
         ("libvirt-python", "python3-libvirt", calls.LIBVIRT_IMPORT_ERROR),
-        ("lxml", "python3-lxml", xml.LXML_IMPORT_ERROR),
+        ("lxml", "python3-lxml", element.LXML_IMPORT_ERROR),
     ):
         if trace:
             raise VirtmemError(

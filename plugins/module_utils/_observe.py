@@ -13,8 +13,8 @@ from __future__ import annotations
 import typing as t
 
 from ._libvirt.connection import Hypervisor, Reading
-from ._memory import xml
 from ._memory.device import CONFIG, LIVE, SCOPES, Definition, Domain
+from ._memory.xml.reading import read_definition
 
 SAVED = "saved"  # the managed-save image, beside the two scopes
 
@@ -22,7 +22,7 @@ Decoder = t.Callable[[str, str], Definition]
 
 
 def _decode_anew(_scope: str, text: str) -> Definition:
-    return xml.read_definition(text)
+    return read_definition(text)
 
 
 def decode(reading: Reading, decoder: Decoder = _decode_anew) -> Domain:
@@ -75,7 +75,7 @@ class Observer:
         def decoder(scope: str, text: str) -> Definition:
             last, definition = self._last.get((uuid, scope), ("", None))
             if definition is None or last != text:
-                definition = xml.read_definition(text)
+                definition = read_definition(text)
                 self._last[uuid, scope] = text, definition
             return definition
 

@@ -16,13 +16,13 @@ import typing as t
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _options
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Domain, Readiness, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan import domain as plan
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.step import Circumstances
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import reading, writing
 
 NEW = Circumstances(Versions(11_003_000, 10_000_002))
 PORT = "<controller type='pci' model='pcie-root-port'/>"
@@ -54,7 +54,7 @@ def domain(devices: int = 0) -> str:
         "<memory model='dimm'><target><size unit='GiB'>1</size><node>0</node></target><alias name='ua-d{0}'/>"
         "<address type='dimm' slot='{0}'/></memory>"
     )
-    return xml.indented(
+    return writing.indented(
         "<domain><maxMemory slots='2048' unit='TiB'>64</maxMemory><memory unit='GiB'>1</memory><features><acpi/>"
         "</features><cpu><numa><cell id='0' cpus='0' memory='1' unit='GiB'/></numa></cpu><devices>"
         f"<controller type='pci' index='0' model='pcie-root'/>{PORT}"
@@ -74,7 +74,7 @@ def layout(count: int, **values: t.Any) -> dict[str, t.Any]:
     return {"name": "web1", "devices": devices, **rest, **values}
 
 
-BARE = Domain("web1", "u", "shutoff", persistent=True, config=xml.read_definition(domain()))
+BARE = Domain("web1", "u", "shutoff", persistent=True, config=reading.read_definition(domain()))
 
 
 def planned(declaration: Declaration) -> object:
@@ -86,14 +86,14 @@ PATIENCE = {"wait": True, "wait_timeout": 1, "wait_sleep": 1}
 
 # What can be written n times, or n long.
 GROWING: dict[str, tuple[int, t.Callable[[int], object]]] = {
-    "ports": (15, lambda n: xml.make_ready(domain(), Readiness(ports=n))),
+    "ports": (15, lambda n: writing.make_ready(domain(), Readiness(ports=n))),
     "ports, in a plan": (30, lambda n: planned(Declaration(spare_ports=n))),
-    "ports, as a step shows them": (15, lambda n: xml.indented(xml.readiness(Readiness(ports=n)))),
+    "ports, as a step shows them": (15, lambda n: writing.indented(writing.readiness(Readiness(ports=n)))),
     "slots": (500, lambda n: planned(Declaration(slots=n))),
     "domains of a layout": (20, lambda n: [_options.order_from(layout(1)) for _number in range(n)]),
     "devices of a layout": (60, lambda n: _options.order_from(layout(n))),
     "too many devices": (600, lambda n: _options.order_from(layout(n))),
-    "devices that there are": (40, lambda n: xml.read_definition(domain(n))),
+    "devices that there are": (40, lambda n: reading.read_definition(domain(n))),
     "a quantity": (1000, lambda n: _options.wish_from(device(alias="a", size="9" * n))),
     "a quantity of zeros": (1000, lambda n: _options.wish_from(device(alias="a", size="0" * n + "B"))),
     "a fraction": (1000, lambda n: _options.wish_from(device(alias="a", size="1." + "3" * n + "GiB"))),

@@ -19,22 +19,22 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Device, Readiness
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import reading, writing
 from ansible_collections.virtmem.libvirt.tests.fuzz import _generated as generated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 READY = Readiness(max_memory=64 * GIB, slots=3, cell_memory=GIB, cell_processors=2, ports=2, acpi=True)
 READERS: dict[str, t.Callable[[str], object]] = {
-    "read_definition": xml.read_definition,
-    "read_device": xml.read_device,
-    "read_host": xml.read_host,
-    "domain capabilities": lambda text: xml.read_host(generated.CAPABILITIES, text),
-    "make_ready": lambda text: xml.make_ready(text, READY),
-    "same_element": lambda text: xml.same_element(text, "<memory/>"),
+    "read_definition": reading.read_definition,
+    "read_device": reading.read_device,
+    "read_host": reading.read_host,
+    "domain capabilities": lambda text: reading.read_host(generated.CAPABILITIES, text),
+    "make_ready": lambda text: writing.make_ready(text, READY),
+    "same_element": lambda text: writing.same_element(text, "<memory/>"),
 }
 # Generous for a slow machine, and nothing beside what an entity bomb takes.
 SECONDS, BYTES = 5.0, 256 * 2**20
@@ -56,18 +56,18 @@ def try_all(text: str) -> None:
     for function in READERS.values():
         result = attempt(function, text)
         if isinstance(result, str):
-            attempt(xml.read_definition, result)
-    definition, alone = attempt(xml.read_definition, text), attempt(xml.read_device, text)
+            attempt(reading.read_definition, result)
+    definition, alone = attempt(reading.read_definition, text), attempt(reading.read_device, text)
     # Only what could be read as a device is ever edited; the definition that it is put into may be another one.
     for device in (*getattr(definition, "devices", ())[:4], *([alone] if isinstance(alone, Device) else ())):
-        edited = xml.edit_device(device.xml, {"requested": 0, "size": 2 * GIB, "readonly": False})
-        xml.read_device(xml.twin_device(edited, {"requested": 0}))
+        edited = writing.edit_device(device.xml, {"requested": 0, "size": 2 * GIB, "readonly": False})
+        reading.read_device(writing.twin_device(edited, {"requested": 0}))
         for holder in (
             text,
             text.replace("KiB", "XiB", 1),
             text.replace("<memory unit", "<memory").replace(">1", ">x1"),
         ):
-            attempt(xml.replace_device, holder, device, edited)
+            attempt(writing.replace_device, holder, device, edited)
     assert time.process_time() - began < SECONDS
 
 
@@ -252,6 +252,6 @@ def test_undamaged_xml_is_read(told: generated.Told) -> None:
     """The test above is worth nothing if all it damages was bad before."""
     for text in (told.live, told.config):
         if text is not None:
-            definition = xml.read_definition(text)
+            definition = reading.read_definition(text)
             assert all(isinstance(device, Device) for device in definition.devices)
             assert len(definition.devices) == text.count("<memory model")

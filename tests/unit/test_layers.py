@@ -25,7 +25,7 @@ TOP = "module_utils/_module.py"
 
 # What only one file, or one folder, may import.
 ONLY_IN = {
-    "lxml": "module_utils/_memory/xml.py",
+    "lxml": "module_utils/_memory/xml/",
     "libvirt": "module_utils/_libvirt/",
     "ansible.module_utils.basic": TOP,
 }
@@ -236,7 +236,7 @@ def test_every_layer_was_looked_at() -> None:
 
 HEAD = "# Copyright (c) 2026 x\n# SPDX-License-Identifier: GPL-3.0-or-later\n'''What lives here.'''\n"
 SIZE = CORE + "size.py"
-XML = CORE + "xml.py"
+XML = CORE + "xml/element.py"
 LIBVIRT = UTILS + "_libvirt/connection.py"
 APPLY = UTILS + "_apply/steps.py"
 OBSERVE = UTILS + "_observe.py"

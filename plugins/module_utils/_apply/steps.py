@@ -8,11 +8,11 @@
 from __future__ import annotations
 
 from .._libvirt.connection import Hypervisor
-from .._memory import xml
 from .._memory.device import CONFIG, LIVE, Device, Domain
 from .._memory.errors import VirtmemError
 from .._memory.plan import readiness
 from .._memory.plan.step import ATTACH, DETACH, REDEFINE, UPDATE, Step
+from .._memory.xml import reading, writing
 from .failure import fail, gives_back, interrupted, wants_room
 from .job import Running
 from .task import Task
@@ -92,7 +92,7 @@ def _check_unchanged(job: Running, domain: Domain, step: Step) -> None:
         if planned is not None and readiness.changed_meanwhile(planned, definition):
             raise _changed(step, "The room for memory devices was changed")
     elif step.before is None:
-        alias = xml.read_device(step.xml).user_alias
+        alias = reading.read_device(step.xml).user_alias
         if alias and any(device.alias == alias for device in definition.devices):
             raise _changed(step, f"The alias {alias} was taken")
     elif not any(_is_as_before(device, step.before, step.scope) for device in definition.devices):
@@ -103,7 +103,7 @@ def _is_as_before(device: Device, before: Device, scope: str) -> bool:
     if device.settled() != before.settled():
         return False
     # The configuration's element is written as a whole, with what this collection does not know.
-    return scope == LIVE or xml.same_element(device.xml, before.xml)
+    return scope == LIVE or writing.same_element(device.xml, before.xml)
 
 
 def _changed(step: Step, what: str) -> VirtmemError:
@@ -120,9 +120,9 @@ def _changed(step: Step, what: str) -> VirtmemError:
 
 def _act(hypervisor: Hypervisor, uuid: str, step: Step) -> None:
     if step.ready is not None:
-        hypervisor.define(xml.make_ready(hypervisor.config_with_secrets(uuid), step.ready))
+        hypervisor.define(writing.make_ready(hypervisor.config_with_secrets(uuid), step.ready))
     elif step.op == REDEFINE and step.before is not None:
-        hypervisor.define(xml.replace_device(hypervisor.config_with_secrets(uuid), step.before, step.xml))
+        hypervisor.define(writing.replace_device(hypervisor.config_with_secrets(uuid), step.before, step.xml))
     elif step.op == DETACH and step.scope == LIVE and step.before is not None:
         hypervisor.unplug(uuid, step.before.alias or "")
     else:

@@ -11,11 +11,12 @@ import time
 import typing as t
 
 from .._libvirt.connection import Hypervisor
-from .._memory import models, xml
+from .._memory import models
 from .._memory.device import Host
 from .._memory.errors import VirtmemError
 from .._memory.plan.domain import plan_domain
 from .._memory.plan.step import GROW, REMOVE, SHRINK, Circumstances
+from .._memory.xml import reading
 from .._observe import Observer
 from .failure import report_half_replaced
 from .job import Order, Planned, Refused, Running
@@ -68,7 +69,7 @@ def _circumstances(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: 
     sgx = any(models.facts(wish.model).host_feature for wish in wishes)
     host: Host | None = None
     if sgx or any(wish.nodemask is not None or wish.pagesize is not None for wish in wishes):
-        host = xml.read_host(hypervisor.capabilities(), hypervisor.domain_capabilities() if sgx else None)
+        host = reading.read_host(hypervisor.capabilities(), hypervisor.domain_capabilities() if sgx else None)
     return Circumstances(hypervisor.versions(), host, patience.wait)
 
 

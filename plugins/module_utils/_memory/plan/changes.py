@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import models, support, xml
+from .. import models, support
 from ..device import CONFIG, LIVE, SCOPES, Definition, Device, Domain, Wish
 from ..errors import VirtmemError
 from ..progress import Goal
@@ -21,6 +21,7 @@ from ..rules.definition import check_attach, check_cell, check_growth
 from ..rules.host import check_host
 from ..rules.values import check_complete, check_device, check_options
 from ..size import align_up, show
+from ..xml import writing
 from .step import ATTACH, REDEFINE, UPDATE, Circumstances, Step
 
 
@@ -124,7 +125,7 @@ def attach_step(
         problem = check_host(values, circumstances.host, scope)
     if problem:
         raise problem
-    element = xml.twin_device(twin.xml, wish.given()) if twin else xml.new_device(values)
+    element = writing.twin_device(twin.xml, wish.given()) if twin else writing.new_device(values)
     return Step(ATTACH, scope, element), check_attach(definition, values, circumstances.versions, scope)
 
 
@@ -151,4 +152,4 @@ def plan_config(
         problem = check_cell(definition, device.model, changes["node"], circumstances.versions, CONFIG)
     if problem:
         raise problem
-    return Step(op, CONFIG, xml.edit_device(device.xml, changes), device)
+    return Step(op, CONFIG, writing.edit_device(device.xml, changes), device)

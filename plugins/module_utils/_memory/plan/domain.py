@@ -14,9 +14,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from .. import identity, xml
+from .. import identity
 from ..device import ABSENT, CONFIG, LIVE, Declaration, Definition, Device, Domain, Readiness, Wish
 from ..errors import VirtmemError
+from ..xml import writing
 from . import readiness
 from .device import judge, plan_device
 from .step import ATTACH, GROW, REDEFINE, REMOVE, SHRINK, Circumstances, DevicePlan, Plan, Step
@@ -91,7 +92,9 @@ def _with_readiness(steps: list[Step], lacking: Readiness, before: Definition) -
     needing = (index for index, item in enumerate(steps) if item.scope == CONFIG and item.op in (ATTACH, REDEFINE))
     place = next(needing, len(steps))
     rank = steps[place].rank if place < len(steps) else GROW
-    made = [Step(REDEFINE, CONFIG, xml.readiness(item), ready=item) for item in (early, late) if item != Readiness()]
+    made = [
+        Step(REDEFINE, CONFIG, writing.readiness(item), ready=item) for item in (early, late) if item != Readiness()
+    ]
     first = [replace(item, rank=rank) for item in made if item.ready == early]
     return [*steps[:place], *first, *steps[place:], *(item for item in made if item.ready == late)]
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from .. import models, xml
+from .. import models
 from ..device import LIVE, Definition, Device, Wish
 from ..errors import VirtmemError
 from ..progress import Goal
 from ..properties import option_name
 from ..rules.values import check_requested
 from ..size import align_down, show
+from ..xml import reading, writing
 from .changes import attach_step, changed, differences, goal_of, kept, name_of
 from .step import DETACH, GROW, REMOVE, SHRINK, UPDATE, Circumstances, Step, readable
 
@@ -88,7 +89,7 @@ class Live:
 def _plan_live_attach(live: Live) -> LivePlan:
     step, problem = attach_step(live.definition, live.wish, live.twin, LIVE, live.circumstances)
     if problem is None:
-        asked = xml.read_device(step.xml).requested
+        asked = reading.read_device(step.xml).requested
         return LivePlan((step,), None if asked is None else Goal(live.wish, asked, asked, asked))
     if live.strict or not live.staged or problem.error_code not in _STAGEABLE:
         raise problem
@@ -98,11 +99,11 @@ def _plan_live_attach(live: Live) -> LivePlan:
 def _removal(device: Device, wish: Wish) -> tuple[Step, ...]:
     """The two phases: the guest gives the memory back, then the device goes."""
     named = replace(wish, alias=device.alias)
-    drained = xml.edit_device(device.xml, {"requested": 0}) if models.facts(device.model).resizable else device.xml
+    drained = writing.edit_device(device.xml, {"requested": 0}) if models.facts(device.model).resizable else device.xml
     steps = []
     if device.requested or device.current:
         steps.append(Step(UPDATE, LIVE, drained, device, until=Goal(named, 0, 0, 0), rank=REMOVE))
-        device = replace(xml.read_device(drained), current=device.current)
+        device = replace(reading.read_device(drained), current=device.current)
     gone = Goal(named, None, None, device.requested or 0, gone=True)
     steps.append(Step(DETACH, LIVE, drained, device, until=gone, rank=REMOVE))
     return tuple(steps)
@@ -117,7 +118,7 @@ def _plan_live_replace(live: Live, device: Device, changes: t.Mapping[str, t.Any
     changed(device, live.wish, values, live.definition.arch)
     removal = _removal(device, wish)
     definition = live.definition.without(device)
-    pattern = replace(device, xml=xml.twin_device(device.xml, values))
+    pattern = replace(device, xml=writing.twin_device(device.xml, values))
     attached = _plan_live_attach(
         replace(live, definition=definition, device=None, twin=pattern, wish=wish, strict=True, staged=False)
     )
@@ -148,7 +149,7 @@ def plan_live(live: Live) -> LivePlan:
     if goal.requested == now:
         return LivePlan((), goal, tuple(reasons))
     rank = SHRINK if target < now else GROW
-    step = Step(UPDATE, LIVE, xml.edit_device(device.xml, {"requested": target}), device, rank=rank)
+    step = Step(UPDATE, LIVE, writing.edit_device(device.xml, {"requested": target}), device, rank=rank)
     return LivePlan((step,), goal, tuple(reasons))
 
 
@@ -171,5 +172,5 @@ def plan_live_absent(live: Live) -> LivePlan:
     goal = Goal(replace(wish, alias=device.alias), 0, 0, 0)
     if not device.requested:
         return LivePlan((), goal, (reason,))
-    step = Step(UPDATE, LIVE, xml.edit_device(device.xml, {"requested": 0}), device, rank=SHRINK)
+    step = Step(UPDATE, LIVE, writing.edit_device(device.xml, {"requested": 0}), device, rank=SHRINK)
     return LivePlan((step,), goal, (reason,))

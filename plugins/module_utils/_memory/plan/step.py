@@ -14,11 +14,12 @@ import functools
 import typing as t
 from dataclasses import dataclass, replace
 
-from .. import models, support, xml
+from .. import models, support
 from ..device import CONFIG, Definition, Device, Domain, Host, Readiness, Wish
 from ..progress import Goal
 from ..properties import SIZES
 from ..size import show
+from ..xml import reading, writing
 
 ATTACH = "attach"
 UPDATE = "update"  # of `requested`, the one property that can change without a new definition
@@ -59,7 +60,7 @@ class Step:
 
     def describe(self) -> dict[str, str]:
         """The step as results show it."""
-        return {"op": self.op, "scope": self.scope, "xml": xml.indented(self.xml)}
+        return {"op": self.op, "scope": self.scope, "xml": writing.indented(self.xml)}
 
     def settled(self) -> tuple[object, ...]:
         """What is done to what, without what moves by itself: steps of two plans are compared by this."""
@@ -78,7 +79,7 @@ class Step:
         """The device that the step leaves."""
         if self.op == DETACH or self.ready is not None:
             return None
-        device = xml.read_device(self.xml)
+        device = reading.read_device(self.xml)
         # What the guest has is what it has: a plan delivers nothing.
         current = None if self.scope == CONFIG else self.before.current if self.before else 0
         return replace(device, current=current if models.facts(device.model).resizable else None)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Definition, Device, Domain
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import writing
 
 UUID = "0b4fd5c6-2a36-4c1e-9d5a-4f6f2e1a7c31"
 
@@ -33,13 +33,13 @@ def virtio_mem(**values: t.Any) -> Device:
         "alias": "ua-vm0",
     }
     device = Device(**{**usual, **values})
-    return replace(device, xml=xml.new_device(written(device)))
+    return replace(device, xml=writing.new_device(written(device)))
 
 
 def dimm(**values: t.Any) -> Device:
     """A DIMM of 1 GiB, with these values instead."""
     device = Device(**{"model": "dimm", "size": GIB, "node": 0, **values})
-    return replace(device, xml=xml.new_device(written(device)))
+    return replace(device, xml=writing.new_device(written(device)))
 
 
 def written(device: Device) -> dict[str, t.Any]:

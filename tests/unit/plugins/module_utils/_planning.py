@@ -8,7 +8,6 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     LIVE,
     Declaration,
@@ -29,6 +28,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.step 
 )
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import KIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import reading
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 
 CIRCUMSTANCES = Circumstances(helpers.BOOKWORM)
@@ -98,7 +98,7 @@ def _after(was: Definition, step: Step) -> Definition:
             del devices[place]
         else:
             current = 0 if step.until is not None else found.current
-            devices[place] = replace(xml.read_device(step.xml), current=current)
+            devices[place] = replace(reading.read_device(step.xml), current=current)
     grown = sum(item.size for item in devices) - sum(item.size for item in was.devices)
     placed = tuple(replace(item, position=position) for position, item in enumerate(devices))
     ports = was.free_ports
@@ -113,7 +113,7 @@ def _on_ports(devices: tuple[Device, ...]) -> int:
 
 
 def _attached(step: Step, number: int) -> Device:
-    device = xml.read_device(step.xml)
+    device = reading.read_device(step.xml)
     if step.scope != LIVE:
         return device
     # libvirt names a device that has no name, and a new virtio-mem is empty.

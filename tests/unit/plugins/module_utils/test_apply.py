@@ -18,7 +18,6 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import 
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.events import Event
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     CONFIG,
     LIVE,
@@ -28,6 +27,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
 )
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, KIB, MIB, Tolerance
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import reading
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _planning as planning
 
 
@@ -104,7 +104,7 @@ class Hypervisor:
         self.log.append(f"update {scope}")
         if self.guests[uuid].refuses == scope:
             raise VirtmemError("libvirt_error", "refused")
-        self.guests[uuid].requested = xml.read_device(element).requested or 0
+        self.guests[uuid].requested = reading.read_device(element).requested or 0
         if self.ends_with is not None:
             self.breaks = self.now
         if self.ends_with == "unanswered":

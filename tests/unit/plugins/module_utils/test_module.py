@@ -21,9 +21,9 @@ from ansible_collections.virtmem.libvirt.plugins.doc_fragments import _connectio
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _module, _observe, _options
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import calls
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import element
 from ansible_collections.virtmem.libvirt.plugins.modules import memory_device
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 
@@ -201,7 +201,7 @@ def test_a_success_has_every_key(
     assert answer["diff"]["before"] == answer["diff"]["after"]
 
 
-@pytest.mark.parametrize(("library", "name"), [(calls, "LIBVIRT_IMPORT_ERROR"), (xml, "LXML_IMPORT_ERROR")])
+@pytest.mark.parametrize(("library", "name"), [(calls, "LIBVIRT_IMPORT_ERROR"), (element, "LXML_IMPORT_ERROR")])
 def test_a_library_that_is_missing_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], library: t.Any, name: str
 ) -> None:

@@ -13,7 +13,6 @@ pytest.importorskip("lxml")
 
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _observe
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.connection import Reading
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB
 
 CONFIG = "<domain><memory unit='GiB'>{}</memory></domain>"
@@ -55,13 +54,13 @@ def test_a_domain_that_stopped_while_it_was_read_has_no_running_guest() -> None:
 
 def test_what_is_as_it_was_is_decoded_once_and_what_is_not_is_decoded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
-    usual = xml.read_definition
+    usual = _observe.read_definition
 
     def counting(text: str) -> t.Any:
         decoded.append(text)
         return usual(text)
 
-    monkeypatch.setattr(xml, "read_definition", counting)
+    monkeypatch.setattr(_observe, "read_definition", counting)
     daemon = Daemon()
     observer = _observe.Observer(t.cast("t.Any", daemon))
     daemon.says = {"a": reading(1, 1), "b": reading(1, 1)}

@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import replace
 
 import pytest
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import identity, xml
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import identity
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     ABSENT,
     CONFIG,
@@ -32,6 +32,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.step 
 )
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import reading
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _planning as planning
 from hypothesis import given
@@ -168,10 +169,10 @@ def test_what_gives_comes_before_what_takes(domain: Domain, declaration: Declara
         return
     takes = [step.rank == GROW for step in plan.steps]
     assert takes == sorted(takes)
-    new = [xml.read_device(step.xml).alias for step in plan.steps if step.op == ATTACH]
+    new = [reading.read_device(step.xml).alias for step in plan.steps if step.op == ATTACH]
     for step in plan.steps:
         if step.op == UPDATE and step.before is not None and step.until is None:
-            asked = xml.read_device(step.xml).requested or 0
+            asked = reading.read_device(step.xml).requested or 0
             # The configuration of a device that the guest has yet to get goes with that.
             if asked < (step.before.requested or 0) and step.before.alias not in new:
                 assert step.rank in (SHRINK, REMOVE)
@@ -251,7 +252,7 @@ def running(*devices: Device, **values: t.Any) -> Domain:
 
 def what(plan: Plan) -> list[str]:
     """The steps, each with the device that it is about."""
-    return [f"{step.op} {step.scope} {(step.before or xml.read_device(step.xml)).alias}" for step in plan.steps]
+    return [f"{step.op} {step.scope} {(step.before or reading.read_device(step.xml)).alias}" for step in plan.steps]
 
 
 def refused(domain: Domain, declaration: Declaration, versions: Versions = helpers.BOOKWORM) -> VirtmemError:

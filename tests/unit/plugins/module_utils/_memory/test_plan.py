@@ -9,7 +9,6 @@ import itertools
 import typing as t
 
 import pytest
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     CONFIG,
     LIVE,
@@ -21,6 +20,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import reading
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _planning as planning
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils._memory._elements import facts
@@ -189,7 +189,7 @@ def test_a_request_moves_in_the_directions_that_are_allowed(scope: str, resize: 
     moves = (wanted > GIB and resize in ("any", "grow")) or (wanted < GIB and resize in ("any", "shrink"))
     assert [step.scope for step in plan.steps] == ([LIVE, CONFIG][: 2 if scope == "auto" else 1] if moves else [])
     for step in plan.steps:
-        assert xml.read_device(step.xml).requested == wanted
+        assert reading.read_device(step.xml).requested == wanted
 
 
 def test_what_a_running_guest_cannot_be_given_is_staged_or_refused() -> None:

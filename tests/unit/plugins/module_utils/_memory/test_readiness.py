@@ -9,7 +9,6 @@ import typing as t
 from dataclasses import replace
 
 import pytest
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     ABSENT,
     CONFIG,
@@ -22,6 +21,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, KIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import reading, writing
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _planning as planning
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils._memory._elements import facts
@@ -225,27 +225,27 @@ EVERYTHING = Readiness(max_memory=16 * GIB, slots=8, cell_memory=2 * GIB, cell_p
 
 
 def test_nothing_else_in_the_definition_changes() -> None:
-    before, after = facts(DOMAIN), facts(xml.make_ready(DOMAIN, EVERYTHING))
+    before, after = facts(DOMAIN), facts(writing.make_ready(DOMAIN, EVERYTHING))
     assert [fact for fact in before if fact not in after] == []
     added = {fact[0].split("/")[1] if "/" in fact[0] else fact[0] for fact in after if fact not in before}
     assert added <= {"maxMemory", "features", "cpu", "devices"}
 
 
 def test_what_is_written_is_what_is_read() -> None:
-    text = xml.make_ready(DOMAIN, EVERYTHING)
+    text = writing.make_ready(DOMAIN, EVERYTHING)
     for index in (2, 3):  # as libvirt numbers the ports that have no number yet
         text = text.replace('<controller type="pci" model', f'<controller type="pci" index="{index}" model', 1)
-    definition = xml.read_definition(text)
+    definition = reading.read_definition(text)
     assert definition.max_memory == 16 * GIB
     assert (definition.slots, definition.cells, definition.cell_memory) == (8, (0,), 2 * GIB)
     assert definition.acpi
     assert definition.free_ports == 3
-    assert EVERYTHING.applied(xml.read_definition(DOMAIN)) == definition
+    assert EVERYTHING.applied(reading.read_definition(DOMAIN)) == definition
 
 
 def test_the_step_shows_what_is_written() -> None:
-    shown = xml.readiness(EVERYTHING)
-    written = xml.make_ready(DOMAIN, EVERYTHING)
+    shown = writing.readiness(EVERYTHING)
+    written = writing.make_ready(DOMAIN, EVERYTHING)
     for part in ('<cell id="0" cpus="0-3" memory="2097152" unit="KiB"/>', "<acpi/>", 'slots="8"'):
         assert part in shown
         assert part in written
@@ -253,10 +253,10 @@ def test_the_step_shows_what_is_written() -> None:
 
 
 def test_a_second_time_changes_not_a_letter() -> None:
-    once = xml.make_ready(DOMAIN, EVERYTHING)
-    assert xml.make_ready(once, Readiness()) == once
+    once = writing.make_ready(DOMAIN, EVERYTHING)
+    assert writing.make_ready(once, Readiness()) == once
     limits = Readiness(max_memory=16 * GIB, slots=8, acpi=True)
-    assert facts(xml.make_ready(once, limits)) == facts(once)
+    assert facts(writing.make_ready(once, limits)) == facts(once)
 
 
 @pytest.mark.parametrize(("spare", "most"), [(300, 240), (241, 240), (65535, 240)])

@@ -12,10 +12,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import xml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Device, Readiness
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.properties import PROPERTIES
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, KIB, MIB
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import reading, writing
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils._memory import _elements as elements
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils._memory._elements import (
     Printed,
@@ -176,18 +177,18 @@ MODELS = pytest.mark.parametrize(("text", "device"), READ, ids=[device.model for
 
 @MODELS
 def test_every_property_of_a_model_is_read(text: str, device: Device) -> None:
-    assert xml.read_device(text) == device
+    assert reading.read_device(text) == device
 
 
 def test_the_examples_have_every_property_and_every_model() -> None:
     shown = {name for _text, device in READ for name in device.describe()}
-    assert shown >= set(xml.PROPERTIES) | {"slot", "base", "current", "address"}
+    assert shown >= set(PROPERTIES) | {"slot", "base", "current", "address"}
     assert {device.model for _text, device in READ} == set(elements.MODELS)
 
 
 @given(elements.printed_devices())
 def test_any_device_that_libvirt_can_print_is_read(printed: Printed) -> None:
-    device = xml.read_device(printed.text)
+    device = reading.read_device(printed.text)
     for name, value in printed.values.items():
         if name == "address" and value is not None:
             assert (device.address or "").split(" ")[0] == value.split("'")[1]
@@ -200,11 +201,11 @@ def test_any_device_that_libvirt_can_print_is_read(printed: Printed) -> None:
 def test_the_actual_size_has_two_names() -> None:
     older = VIRTIO_MEM.replace("current", "actual")
     assert older != VIRTIO_MEM
-    assert xml.read_device(older) == xml.read_device(VIRTIO_MEM)
+    assert reading.read_device(older) == reading.read_device(VIRTIO_MEM)
 
 
 def test_an_absent_property_is_none_and_zero_is_not_absent() -> None:
-    device = xml.read_device(
+    device = reading.read_device(
         "<memory model='virtio-mem'><target><size>1</size><node>0</node><block>2048</block>"
         "<requested>0</requested><current>0</current></target></memory>"
     )
@@ -225,7 +226,7 @@ def test_an_absent_property_is_none_and_zero_is_not_absent() -> None:
     ],
 )
 def test_a_size_is_read_in_any_unit_and_rounded_up_as_libvirt_does(element: str, value: int) -> None:
-    assert xml.read_device(f"<memory model='dimm'><target>{element}</target></memory>").size == value
+    assert reading.read_device(f"<memory model='dimm'><target>{element}</target></memory>").size == value
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_a_size_is_read_in_any_unit_and_rounded_up_as_libvirt_does(element: str,
 )
 def test_a_bus_address_is_shown_as_people_write_it(address: str, shown: str | None) -> None:
     text = f"<memory model='virtio-mem'><target><size>1</size></target>{address}</memory>"
-    assert xml.read_device(text).address == shown
+    assert reading.read_device(text).address == shown
 
 
 # --- what can't be read
@@ -285,7 +286,7 @@ BOMB = "".join(f"<!ENTITY b{n} '{('&b' + str(n - 1) + ';') * 10 if n else 'bomb'
 def test_what_is_no_device_is_refused_at_once(text: str) -> None:
     started = time.process_time()
     with pytest.raises(VirtmemError) as caught:
-        xml.read_device(text)
+        reading.read_device(text)
     assert caught.value.error_code == "invalid_xml"
     assert len(caught.value.msg) < 500
     # A bomb that goes off takes minutes or all the memory; this is no measurement.
@@ -301,7 +302,7 @@ def test_what_is_no_device_is_refused_at_once(text: str) -> None:
         "<!DOCTYPE memory PUBLIC '-//X//Y' '{url}'>",
     ],
 )
-@pytest.mark.parametrize("read", [xml.read_device, xml.read_definition])
+@pytest.mark.parametrize("read", [reading.read_device, reading.read_definition])
 def test_nothing_outside_is_looked_at(
     doctype: str, read: t.Callable[[str], t.Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,8 +330,8 @@ def test_a_damaged_element_is_read_or_refused(printed: Printed, data: st.DataObj
     damaged = printed.text[:start] + instead + printed.text[end:]
     outcome = "read"
     try:
-        xml.read_device(damaged)
-        xml.read_definition(f"<domain><devices>{damaged}</devices></domain>")
+        reading.read_device(damaged)
+        reading.read_definition(f"<domain><devices>{damaged}</devices></domain>")
     except VirtmemError as error:
         outcome = error.error_code
     assert outcome in ("read", "invalid_xml")
@@ -361,24 +362,24 @@ def _new_holders(before: str, after: str) -> list[elements.Fact]:
 
 @given(elements.printed_devices())
 def test_an_edit_without_changes_changes_nothing(printed: Printed) -> None:
-    assert canonical(xml.edit_device(printed.text, {})) == canonical(printed.text)
-    read = xml.read_device(printed.text)
-    assert read.xml == xml.edit_device(printed.text, {})
+    assert canonical(writing.edit_device(printed.text, {})) == canonical(printed.text)
+    read = reading.read_device(printed.text)
+    assert read.xml == writing.edit_device(printed.text, {})
 
 
 @given(elements.printed_devices())
 def test_writing_what_is_there_changes_nothing(printed: Printed) -> None:
-    read = xml.read_device(printed.text)
+    read = reading.read_device(printed.text)
     values = {name: getattr(read, name) for name in read.describe() if name not in ("current", "address")}
-    assert xml.edit_device(printed.text, values) == xml.edit_device(printed.text, {})
+    assert writing.edit_device(printed.text, values) == writing.edit_device(printed.text, {})
 
 
 @given(data=st.data(), printed=elements.printed_devices())
 def test_an_edit_changes_what_was_asked_and_nothing_else(data: st.DataObject, printed: Printed) -> None:
     changes = data.draw(elements.edits(printed.values))
-    after = xml.edit_device(printed.text, changes)
+    after = writing.edit_device(printed.text, changes)
     # It reads back as asked, the rest as before ...
-    before_device, after_device = xml.read_device(printed.text), xml.read_device(after)
+    before_device, after_device = reading.read_device(printed.text), reading.read_device(after)
     expected = {**before_device.describe(), **Device(**{"model": "x", "size": 1, **changes}).describe()}
     expected |= {"model": before_device.model, "size": changes.get("size", before_device.size)}
     assert after_device.describe() == expected
@@ -387,7 +388,7 @@ def test_an_edit_changes_what_was_asked_and_nothing_else(data: st.DataObject, pr
     left = [fact for fact in _without(after, changes, model) if fact not in _new_holders(printed.text, after)]
     assert left == _without(printed.text, changes, model)
     # Doing it again does nothing.
-    assert xml.edit_device(after, changes) == after
+    assert writing.edit_device(after, changes) == after
 
 
 # The value of one property, and the one line of the element that it changes or adds.
@@ -418,8 +419,8 @@ ONE_LINE = [
 
 @pytest.mark.parametrize(("text", "name", "value", "line", "replaced"), ONE_LINE)
 def test_one_property_is_one_line(text: str, name: str, value: t.Any, line: str, replaced: int) -> None:
-    before = xml.edit_device(text, {}).splitlines()
-    after = xml.edit_device(text, {name: value}).splitlines()
+    before = writing.edit_device(text, {}).splitlines()
+    after = writing.edit_device(text, {name: value}).splitlines()
     gone = [old for old in before if old not in after]
     come = [new for new in after if new not in before]
     assert come == [line]
@@ -429,16 +430,16 @@ def test_one_property_is_one_line(text: str, name: str, value: t.Any, line: str,
 
 @pytest.mark.parametrize("name", ["pmem", "readonly"])
 def test_a_flag_that_is_taken_away_leaves_no_trace(name: str) -> None:
-    before, after = xml.edit_device(NVDIMM, {}), xml.edit_device(NVDIMM, {name: False})
+    before, after = writing.edit_device(NVDIMM, {}), writing.edit_device(NVDIMM, {name: False})
     assert after == re.sub(rf"\n *<{name}/>", "", before)
-    assert getattr(xml.read_device(after), name) is None
+    assert getattr(reading.read_device(after), name) is None
 
 
 @pytest.mark.parametrize(("unit", "number"), [("GiB", 1), ("MiB", 1024), ("b", GIB)])
 def test_a_size_that_is_the_same_in_another_unit_is_left_alone(unit: str, number: int) -> None:
     text = DIMM.replace("<size unit='KiB'>1048576<", f"<size unit='{unit}'>{number}<")
-    assert xml.edit_device(text, {"size": GIB}) == xml.edit_device(text, {})
-    assert f'<size unit="{unit}">{number}<' in xml.edit_device(text, {"size": GIB})
+    assert writing.edit_device(text, {"size": GIB}) == writing.edit_device(text, {})
+    assert f'<size unit="{unit}">{number}<' in writing.edit_device(text, {"size": GIB})
 
 
 # --- a new device
@@ -446,13 +447,13 @@ def test_a_size_that_is_the_same_in_another_unit_is_left_alone(unit: str, number
 
 @given(elements.device_values())
 def test_a_new_device_has_what_was_asked(values: elements.Values) -> None:
-    text = xml.new_device(values)
-    assert xml.read_device(text) == Device(**values)
+    text = writing.new_device(values)
+    assert reading.read_device(text) == Device(**values)
     assert sorted(facts(text)) == sorted(facts(elements.written(values)))
 
 
 def test_a_new_device_is_printed_as_people_read_it() -> None:
-    text = xml.new_device(
+    text = writing.new_device(
         {"model": "virtio-mem", "size": GIB, "node": 0, "block": 2 * MIB, "requested": 0, "alias": "ua-vm0"}
     )
     assert text == (
@@ -475,13 +476,13 @@ LOCAL = ("memory/address", "memory/target/address", "memory/target/current", "me
 
 @given(elements.printed_devices())
 def test_a_twin_takes_everything_but_what_one_scope_knows(printed: Printed) -> None:
-    twin = facts(xml.twin_device(printed.text, {}))
+    twin = facts(writing.twin_device(printed.text, {}))
     left_out = LOCAL if str(printed.values.get("alias", "ua-")).startswith("ua-") else (*LOCAL, "memory/alias")
     assert twin == [fact for fact in facts(printed.text) if fact[0] not in left_out]
 
 
 def test_a_twin_has_what_was_asked() -> None:
-    twin = xml.read_device(xml.twin_device(DIMM, {"size": 2 * GIB, "slot": 4, "alias": "ua-d"}))
+    twin = reading.read_device(writing.twin_device(DIMM, {"size": 2 * GIB, "slot": 4, "alias": "ua-d"}))
     assert (twin.size, twin.slot, twin.base, twin.alias) == (2 * GIB, 4, None, "ua-d")
 
 
@@ -489,7 +490,7 @@ def test_a_twin_has_nothing_twice_of_what_one_scope_knows() -> None:
     """libvirt prints it once, but what a first one hides must not come to light."""
     once = "<current unit='KiB'>0</current>"
     twice = VIRTIO_MEM.replace("</target>", f"{once}{once}</target>")
-    assert "<current" not in xml.twin_device(twice, {})
+    assert "<current" not in writing.twin_device(twice, {})
 
 
 # --- a whole domain
@@ -552,8 +553,8 @@ DOMAIN = f"""\
 
 
 def test_a_definition_is_read() -> None:
-    definition = xml.read_definition(DOMAIN)
-    assert definition.devices == (xml.read_device(DIMM), xml.read_device(VIRTIO_MEM))
+    definition = reading.read_definition(DOMAIN)
+    assert definition.devices == (reading.read_device(DIMM), reading.read_device(VIRTIO_MEM))
     assert [device.position for device in definition.devices] == [0, 1]
     assert definition.total == 6 * GIB
     assert definition.max_memory == 16 * GIB
@@ -565,7 +566,7 @@ def test_a_definition_is_read() -> None:
 
 
 def test_a_definition_without_everything_is_read() -> None:
-    definition = xml.read_definition("<domain><memory>2048</memory></domain>")
+    definition = reading.read_definition("<domain><memory>2048</memory></domain>")
     assert definition.devices == ()
     assert definition.total == 2 * MIB
     assert definition.max_memory is None
@@ -588,7 +589,7 @@ def test_a_definition_without_everything_is_read() -> None:
 )
 def test_the_free_hot_plug_ports_are_counted(old: str, new: str, free: int | None) -> None:
     assert old in DOMAIN
-    assert xml.read_definition(DOMAIN.replace(old, new)).free_ports == free
+    assert reading.read_definition(DOMAIN.replace(old, new)).free_ports == free
 
 
 def _with(*devices: str) -> str:
@@ -612,10 +613,10 @@ NVME = "type='pci' managed='yes' namespace='1'"
     ],
 )
 def test_an_address_of_the_host_takes_no_port_of_the_guest(device: str) -> None:
-    assert xml.read_definition(_with(device)).free_ports == 3
+    assert reading.read_definition(_with(device)).free_ports == 3
     guests = "<address type='pci' domain='0x0000' bus='0x03' slot='0x00' function='0x0'/>"
     taken = device.replace("</source>", f"</source>{guests}<alias name='ua-passed'/>")
-    definition = xml.read_definition(_with(taken))
+    definition = reading.read_definition(_with(taken))
     assert definition.free_ports == 2
     assert definition.other_aliases == {"ua-passed"}
 
@@ -632,11 +633,11 @@ def test_an_address_of_the_host_takes_no_port_of_the_guest(device: str) -> None:
     ],
 )
 def test_the_room_for_ports_is_what_the_root_has_left(devices: list[str], room: int) -> None:
-    assert xml.read_definition(_with(*devices)).port_room == room
+    assert reading.read_definition(_with(*devices)).port_room == room
 
 
 def test_only_a_pci_express_root_has_room_for_ports() -> None:
-    assert xml.read_definition("<domain><devices/></domain>").port_room is None
+    assert reading.read_definition("<domain><devices/></domain>").port_room is None
 
 
 @pytest.mark.parametrize(
@@ -651,9 +652,11 @@ def test_only_a_pci_express_root_has_room_for_ports() -> None:
 )
 def test_a_device_of_a_model_of_tomorrow_leaves_the_domain_readable(inside: str) -> None:
     future = f"<memory model='cxl'>{inside}<alias name='ua-future'/></memory>"
-    definition = xml.read_definition(f"<domain><memory unit='GiB'>4</memory><devices>{DIMM}{future}</devices></domain>")
+    definition = reading.read_definition(
+        f"<domain><memory unit='GiB'>4</memory><devices>{DIMM}{future}</devices></domain>"
+    )
     known, unknown = definition.devices
-    assert known == xml.read_device(DIMM)
+    assert known == reading.read_device(DIMM)
     assert (unknown.model, unknown.alias) == ("cxl", "ua-future")
     assert unknown.size == (512 * MIB if "MiB" in inside else 0)
     assert "cxl" in unknown.xml
@@ -667,9 +670,9 @@ def test_ports_are_added_as_if_a_person_had_written_them(indented: bool, last: b
     before, port = f"{text}</devices></domain>", "<controller type='pci' model='pcie-root-port'/>"
     after = text.replace(rest, "") + port * 3 + rest + "</devices></domain>"
     if indented:
-        before, after = xml.indented(before), xml.indented(after)
+        before, after = writing.indented(before), writing.indented(after)
     expected = after.replace("'", '"')
-    assert xml.make_ready(before, Readiness(ports=3)) == expected
+    assert writing.make_ready(before, Readiness(ports=3)) == expected
 
 
 @pytest.mark.parametrize(
@@ -686,20 +689,20 @@ def test_ports_are_added_as_if_a_person_had_written_them(indented: bool, last: b
 def test_a_definition_that_makes_no_sense_is_refused(old: str, new: str) -> None:
     assert old in DOMAIN
     with pytest.raises(VirtmemError) as caught:
-        xml.read_definition(DOMAIN.replace(old, new))
+        reading.read_definition(DOMAIN.replace(old, new))
     assert caught.value.error_code == "invalid_xml"
 
 
 def test_replacing_a_device_by_itself_changes_nothing() -> None:
-    for device in xml.read_definition(DOMAIN).devices:
-        assert canonical(xml.replace_device(DOMAIN, device, device.xml)) == canonical(DOMAIN)
+    for device in reading.read_definition(DOMAIN).devices:
+        assert canonical(writing.replace_device(DOMAIN, device, device.xml)) == canonical(DOMAIN)
 
 
 @pytest.mark.parametrize("grown", [0, GIB, -GIB, 2 * MIB])
 def test_a_replaced_device_changes_the_totals_and_nothing_else(grown: int) -> None:
-    before = xml.read_definition(DOMAIN).devices[1]
-    edited = xml.edit_device(before.xml, {"size": before.size + grown, "requested": 0, "node": 1})
-    after = xml.replace_device(DOMAIN, before, edited)
+    before = reading.read_definition(DOMAIN).devices[1]
+    edited = writing.edit_device(before.xml, {"size": before.size + grown, "requested": 0, "node": 1})
+    after = writing.replace_device(DOMAIN, before, edited)
     total, current = 6291456 + grown // KIB, 5242880 + grown // KIB
     expected = (
         DOMAIN.replace(VIRTIO_MEM, edited)
@@ -709,30 +712,32 @@ def test_a_replaced_device_changes_the_totals_and_nothing_else(grown: int) -> No
     assert canonical(after) == canonical(expected)
     for kept in ("qemu:commandline", "passwd=", "s3cr", "shop:rack", "<![CDATA[size < 5]]>", "grown by hand"):
         assert kept in after
-    assert xml.read_definition(after).devices[1] == xml.read_device(edited)
+    assert reading.read_definition(after).devices[1] == reading.read_device(edited)
 
 
 def test_totals_that_make_no_sense_are_refused() -> None:
-    before = xml.read_definition(DOMAIN).devices[1]
-    edited = xml.edit_device(before.xml, {"size": before.size + GIB})
+    before = reading.read_definition(DOMAIN).devices[1]
+    edited = writing.edit_device(before.xml, {"size": before.size + GIB})
     with pytest.raises(VirtmemError) as caught:
-        xml.replace_device(DOMAIN.replace("<memory unit='KiB'>6291456", "<memory unit='XiB'>6291456"), before, edited)
+        writing.replace_device(
+            DOMAIN.replace("<memory unit='KiB'>6291456", "<memory unit='XiB'>6291456"), before, edited
+        )
     assert caught.value.error_code == "invalid_xml"
 
 
 def test_the_totals_do_not_fall_below_zero() -> None:
     text = DOMAIN.replace(">5242880<", ">1024<")
-    before = xml.read_definition(text).devices[1]
-    after = xml.replace_device(text, before, xml.edit_device(before.xml, {"size": 2 * MIB}))
+    before = reading.read_definition(text).devices[1]
+    after = writing.replace_device(text, before, writing.edit_device(before.xml, {"size": 2 * MIB}))
     assert '<currentMemory unit="KiB">0<' in after
 
 
 def test_a_domain_without_current_memory_gets_none() -> None:
     text = DOMAIN.replace("  <currentMemory unit='KiB'>5242880</currentMemory>\n", "")
-    before = xml.read_definition(text).devices[1]
-    after = xml.replace_device(text, before, xml.edit_device(before.xml, {"size": 8 * GIB}))
+    before = reading.read_definition(text).devices[1]
+    after = writing.replace_device(text, before, writing.edit_device(before.xml, {"size": 8 * GIB}))
     assert "currentMemory" not in after
-    assert xml.read_definition(after).total == 10 * GIB
+    assert reading.read_definition(after).total == 10 * GIB
 
 
 @pytest.mark.parametrize(
@@ -746,43 +751,45 @@ def test_a_domain_without_current_memory_gets_none() -> None:
     ],
 )
 def test_a_device_that_someone_else_changed_is_not_hit(old: str, new: str) -> None:
-    before = xml.read_definition(DOMAIN).devices[1]
+    before = reading.read_definition(DOMAIN).devices[1]
     assert old in DOMAIN
     meanwhile = DOMAIN.replace(old, new)
-    assert not any(xml.same_element(before.xml, device.xml) for device in xml.read_definition(meanwhile).devices)
+    assert not any(
+        writing.same_element(before.xml, device.xml) for device in reading.read_definition(meanwhile).devices
+    )
     with pytest.raises(VirtmemError) as caught:
-        xml.replace_device(meanwhile, before, before.xml)
+        writing.replace_device(meanwhile, before, before.xml)
     assert caught.value.error_code == "changed_meanwhile"
     assert caught.value.hint
 
 
 def test_a_change_elsewhere_is_none_of_our_business() -> None:
-    before = xml.read_definition(DOMAIN).devices[1]
+    before = reading.read_definition(DOMAIN).devices[1]
     meanwhile = DOMAIN.replace(DIMM, "").replace("<vcpu placement='static'>2", "<vcpu placement='static'>4")
-    assert any(xml.same_element(before.xml, device.xml) for device in xml.read_definition(meanwhile).devices)
-    after = xml.replace_device(meanwhile, before, xml.edit_device(before.xml, {"requested": 0}))
-    assert xml.read_definition(after).devices[0].requested == 0
+    assert any(writing.same_element(before.xml, device.xml) for device in reading.read_definition(meanwhile).devices)
+    after = writing.replace_device(meanwhile, before, writing.edit_device(before.xml, {"requested": 0}))
+    assert reading.read_definition(after).devices[0].requested == 0
 
 
 def test_of_two_devices_that_are_alike_the_one_that_was_read_is_replaced() -> None:
     text = DOMAIN.replace(DIMM, "\n".join([SGX_EPC] * 3))
-    devices = xml.read_definition(text).devices
-    edited = xml.edit_device(devices[1].xml, {"node": 7})
-    after = xml.read_definition(xml.replace_device(text, devices[1], edited))
+    devices = reading.read_definition(text).devices
+    edited = writing.edit_device(devices[1].xml, {"node": 7})
+    after = reading.read_definition(writing.replace_device(text, devices[1], edited))
     assert [device.node for device in after.devices] == [0, 7, 0, 0]
 
 
 @given(printed=st.lists(elements.printed_devices(), min_size=1, max_size=3), data=st.data())
 def test_any_device_is_replaced_where_it_stood(printed: list[Printed], data: st.DataObject) -> None:
     text = DOMAIN.replace(DIMM, "\n".join(item.text for item in printed))
-    definition = xml.read_definition(text)
+    definition = reading.read_definition(text)
     position = data.draw(st.integers(0, len(printed) - 1))
     before = definition.devices[position]
     changes = data.draw(elements.edits(printed[position].values))
-    after = xml.replace_device(text, before, xml.edit_device(before.xml, changes))
-    now = xml.read_definition(after)
+    after = writing.replace_device(text, before, writing.edit_device(before.xml, changes))
+    now = reading.read_definition(after)
     grown = changes.get("size", before.size) - before.size
     assert now.total == max(0, definition.total + grown)
-    assert now.devices[position] == xml.read_device(xml.edit_device(before.xml, changes))
+    assert now.devices[position] == reading.read_device(writing.edit_device(before.xml, changes))
     assert now.devices[:position] == definition.devices[:position]
     assert now.devices[position + 1 :] == definition.devices[position + 1 :]

@@ -25,9 +25,11 @@ from ._apply import whole
 from ._apply.job import Job, Order, Planned, Running
 from ._apply.task import Patience
 from ._libvirt import calls, connection
-from ._memory import identity, inventory, size
+from ._memory import identity, size
 from ._memory.device import LIVE, Declaration, Domain
 from ._memory.errors import VirtmemError
+from ._memory.inventory import sums
+from ._memory.inventory.results import Selection, device_result
 from ._memory.plan.step import DevicePlan
 from ._memory.xml import element
 
@@ -48,7 +50,7 @@ def _device(domain: Domain, plan: DevicePlan, planned_only: bool, tolerance: siz
         except VirtmemError:
             return None
     judged = sides[LIVE] is not None or LIVE in plan.scopes
-    return inventory.device_result(sides, plan.wish, plan.goal, judged, tolerance)
+    return device_result(sides, plan.wish, plan.goal, judged, tolerance)
 
 
 @dataclass
@@ -325,12 +327,12 @@ def memory_layout() -> None:
 def _inventory(
     hypervisor: connection.Hypervisor,
     params: t.Mapping[str, t.Any],
-    selection: inventory.Selection,
+    selection: Selection,
     told: dict[str, t.Any],
 ) -> None:
     """One pass over the domains that are asked about."""
     versions = hypervisor.versions()
-    told["hypervisor"] = inventory.hypervisor(versions)
+    told["hypervisor"] = sums.hypervisor(versions)
     chosen = _survey.choose(hypervisor.list_domains(), params["domains"], params["uri"])
     for listed, answer in _survey.read_all(hypervisor, chosen, params["timeout"]):
         if answer is None:
@@ -340,11 +342,11 @@ def _inventory(
         try:
             if isinstance(answer, VirtmemError):
                 raise answer
-            domain = inventory.describe(_observe.decode(answer), selection, versions)
+            domain = sums.describe(_observe.decode(answer), selection, versions)
         except VirtmemError as error:
-            domain = inventory.unreadable(listed.name, listed.uuid, listed.state, listed.persistent, error)
+            domain = sums.unreadable(listed.name, listed.uuid, listed.state, listed.persistent, error)
         told["domains"].append(domain)
-    told["summary"] = inventory.summary(told["domains"])
+    told["summary"] = sums.summary(told["domains"])
 
 
 def memory_device_info() -> None:

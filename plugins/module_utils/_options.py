@@ -16,9 +16,10 @@ import uuid
 
 from ._apply.job import Order
 from ._apply.task import Patience
-from ._memory import identity, inventory, size
+from ._memory import identity, size
 from ._memory.device import ABSENT, PRESENT, Declaration, Wish, parse_nodeset
 from ._memory.errors import VirtmemError
+from ._memory.inventory.results import Selection
 from ._memory.models import MODELS
 from ._memory.properties import ADDRESS, FLAG, NODESET, NUMBER, PROPERTIES, SIZE, TEXT, YES_NO
 
@@ -265,7 +266,7 @@ def order_from(params: t.Mapping[str, t.Any]) -> Order:
     )
 
 
-def selection_from(params: t.Mapping[str, t.Any]) -> inventory.Selection:
+def selection_from(params: t.Mapping[str, t.Any]) -> Selection:
     """The devices that are asked about.
 
     Raises:
@@ -277,7 +278,7 @@ def selection_from(params: t.Mapping[str, t.Any]) -> inventory.Selection:
     for name in params["domains"] or ():
         _plain("domains", name, LONGEST_NAME)
     aliases = params["aliases"]
-    return inventory.Selection(
+    return Selection(
         models=params["models"],
         aliases=None if aliases is None else {identity.user_alias(alias) for alias in aliases},
     )

@@ -17,7 +17,7 @@ import bare
 import libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _module
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import inventory
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.inventory.results import Selection
 
 PARAMS = {"uri": "", "domains": None, "timeout": 10.0}
 
@@ -25,7 +25,7 @@ PARAMS = {"uri": "", "domains": None, "timeout": 10.0}
 def ours(hypervisor: _libvirt.Hypervisor) -> int:
     """The whole pass as the module does it, with drift and sums; the number of domains."""
     told: dict[str, t.Any] = {"domains": []}
-    _module._inventory(hypervisor, PARAMS, inventory.Selection(), told)
+    _module._inventory(hypervisor, PARAMS, Selection(), told)
     return len(told["domains"])
 
 

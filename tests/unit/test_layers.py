@@ -224,6 +224,19 @@ def test_a_file_keeps_to_its_layer(path: str) -> None:
     assert complaints(path, (PLUGINS / path).read_text(encoding="utf-8")) == []
 
 
+# A file or a function that is longer has more than one thing to do. Documentation is no code.
+LONGEST_FILE, LONGEST_FUNCTION = 400, 50
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_and_a_function_have_an_end(path: str) -> None:
+    source = (PLUGINS / path).read_text(encoding="utf-8")
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    long = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
+    assert [name for name, length in long.items() if length > LONGEST_FUNCTION] == []
+    assert len(source.splitlines()) <= LONGEST_FILE
+
+
 def test_every_layer_was_looked_at() -> None:
     assert "modules/memory_device.py" in FILES
     assert all(any(path.startswith(owner) for path in FILES) for owner in ONLY_IN.values())

@@ -14,7 +14,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from .. import identity
+from .. import identity, support
 from ..device import ABSENT, CONFIG, LIVE, Declaration, Definition, Device, Domain, Readiness, Wish
 from ..errors import VirtmemError
 from ..xml import writing
@@ -157,42 +157,23 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
     Raises:
         VirtmemError: the declaration can't be met; nothing has been changed.
     """
-    wishes, versions = declaration.wishes, circumstances.versions
-    _refuse_twins(wishes)
-    for wish in wishes:
-        judge(domain, wish, circumstances)
-    problem = readiness.check(declaration, domain)
-    if problem:
-        raise problem
+    _judge(domain, declaration, circumstances)
     now = domain
     if domain.config is not None:
-        now = domain.with_scope(CONFIG, readiness.provisional(declaration, domain.config, versions))
-    tasks = [_Task(_rank(domain, wish), wish) for wish in wishes]
+        now = domain.with_scope(CONFIG, readiness.provisional(declaration, domain.config, circumstances.versions))
+    tasks = [_Task(_rank(domain, wish), wish) for wish in declaration.wishes]
     if declaration.exclusive:
-        tasks += _undeclared(domain, wishes)
+        tasks += _undeclared(domain, declaration.wishes)
     plans: dict[int, DevicePlan] = {}
-    steps: list[Step] = []
     for index, task in sorted(enumerate(tasks), key=lambda item: item[1].rank):
-        device = plan_device(now, task.wish, circumstances, task.known)
-        # A device's configuration goes with the guest's side of it; it does not hold up the next device's shrink.
-        ranked = tuple(replace(step, rank=task.rank) if step.rank > task.rank else step for step in device.steps)
-        device = plans[index] = replace(device, steps=ranked)
-        steps.extend(device.steps)
-        now = evolved(now, device.steps)
+        plans[index] = _plan_task(now, task, circumstances)
+        now = evolved(now, plans[index].steps)
         if task.wish.state != ABSENT:
-            _refuse_confusion(now, device)
-    _refuse_one_device_twice(now, wishes)
-    config = now.config
-    if domain.config is not None and config is not None:
-        problem = readiness.too_few_slots(declaration, config, versions)
-        if problem:
-            raise problem
-        lacking = readiness.lacking(declaration, domain.config, config, versions)
-        problem = readiness.too_many_ports(declaration, lacking, domain.config)
-        if problem:
-            raise problem
-        steps = _with_readiness(steps, lacking, domain.config)
-        config = readiness.result(lacking, domain.config, config)
+            _refuse_confusion(now, plans[index])
+    _refuse_one_device_twice(now, declaration.wishes)
+    # In the order in which they were planned, which is the order in which they are taken.
+    steps = [step for device in plans.values() for step in device.steps]
+    steps, config = _ready(domain, now, declaration, circumstances.versions, steps)
     return Plan(
         domain=domain,
         devices=tuple(plans[index] for index in range(len(tasks))),
@@ -200,3 +181,35 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
         config=config,
         readiness_reasons=readiness.reasons(declaration, now, config) if config is not None else (),
     )
+
+
+def _judge(domain: Domain, declaration: Declaration, circumstances: Circumstances) -> None:
+    """What speaks against a declaration whatever the domain's devices are."""
+    _refuse_twins(declaration.wishes)
+    for wish in declaration.wishes:
+        judge(domain, wish, circumstances)
+    problem = readiness.check(declaration, domain)
+    if problem:
+        raise problem
+
+
+def _plan_task(domain: Domain, task: _Task, circumstances: Circumstances) -> DevicePlan:
+    device = plan_device(domain, task.wish, circumstances, task.known)
+    # A device's configuration goes with the guest's side of it; it does not hold up the next device's shrink.
+    ranked = tuple(replace(step, rank=task.rank) if step.rank > task.rank else step for step in device.steps)
+    return replace(device, steps=ranked)
+
+
+def _ready(
+    domain: Domain, after: Domain, declaration: Declaration, versions: support.Versions, steps: list[Step]
+) -> tuple[list[Step], Definition | None]:
+    """The steps with those that make the domain ready for them, and the configuration that all of them leave."""
+    before, config = domain.config, after.config
+    if before is None or config is None:
+        return steps, config
+    lacking = readiness.lacking(declaration, before, config, versions)
+    problem = readiness.too_few_slots(declaration, config, versions)
+    problem = problem or readiness.too_many_ports(declaration, lacking, before)
+    if problem:
+        raise problem
+    return _with_readiness(steps, lacking, before), readiness.result(lacking, before, config)

@@ -9,22 +9,22 @@ import typing as t
 from dataclasses import replace
 
 import pytest
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import inventory
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Definition, Device, Domain
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.inventory import sums
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.inventory.drift import DRIFTS
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.inventory.results import Selection, options_of
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.models import MODELS
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, KIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 
-ALL = inventory.Selection()
+ALL = Selection()
 
 
-def told(
-    domain: Domain, versions: Versions = helpers.BOOKWORM, selection: inventory.Selection = ALL
-) -> dict[str, t.Any]:
+def told(domain: Domain, versions: Versions = helpers.BOOKWORM, selection: Selection = ALL) -> dict[str, t.Any]:
     """Everything about a domain."""
-    return inventory.describe(domain, selection, versions)
+    return sums.describe(domain, selection, versions)
 
 
 def kinds(domain: Domain, versions: Versions = helpers.BOOKWORM) -> list[tuple[str, str | None]]:
@@ -32,7 +32,7 @@ def kinds(domain: Domain, versions: Versions = helpers.BOOKWORM) -> list[tuple[s
     found = told(domain, versions)["drift"]
     for item in found:
         assert list(item) == ["kind", "domain", "device", "live", "config", "message"]
-        assert item["kind"] in inventory.DRIFTS
+        assert item["kind"] in DRIFTS
         assert item["domain"] == domain.name
         assert item["message"].endswith(".")
     return [(item["kind"], item["device"]) for item in found]
@@ -262,7 +262,7 @@ def test_options_are_written_as_a_task_takes_them() -> None:
         readonly=True,
         alignsize=2 * MIB,
     )
-    assert inventory.options_of(nvdimm) == {
+    assert options_of(nvdimm) == {
         "model": "nvdimm",
         "size": "1GiB",
         "node": 0,
@@ -270,20 +270,20 @@ def test_options_are_written_as_a_task_takes_them() -> None:
         "label_size": "128KiB",
         "readonly": True,
     }
-    assert inventory.options_of(helpers.dimm(nodemask=(0, 1, 2, 4)))["source"] == {"nodemask": "0-2,4"}
+    assert options_of(helpers.dimm(nodemask=(0, 1, 2, 4)))["source"] == {"nodemask": "0-2,4"}
 
 
 @pytest.mark.parametrize(
     ("selection", "expected"),
     [
         (ALL, ["ua-vm0", "ua-d0", None]),
-        (inventory.Selection(models=["dimm"]), ["ua-d0", None]),
-        (inventory.Selection(aliases=["ua-vm0", "ua-nobody"]), ["ua-vm0"]),
-        (inventory.Selection(models=["dimm"], aliases=["ua-vm0"]), []),
-        (inventory.Selection(models=[]), []),
+        (Selection(models=["dimm"]), ["ua-d0", None]),
+        (Selection(aliases=["ua-vm0", "ua-nobody"]), ["ua-vm0"]),
+        (Selection(models=["dimm"], aliases=["ua-vm0"]), []),
+        (Selection(models=[]), []),
     ],
 )
-def test_only_the_devices_that_are_asked_for(selection: inventory.Selection, expected: list[str | None]) -> None:
+def test_only_the_devices_that_are_asked_for(selection: Selection, expected: list[str | None]) -> None:
     config = helpers.definition(helpers.virtio_mem(), helpers.dimm(alias="ua-d0"), helpers.dimm(), acpi=False)
     found = told(helpers.domain(config=config), selection=selection)
     assert [device["alias"] for device in found["devices"]] == expected
@@ -298,15 +298,15 @@ def test_only_the_devices_that_are_asked_for(selection: inventory.Selection, exp
 
 
 def test_what_each_model_can_do_here() -> None:
-    old, new = (inventory.hypervisor(versions) for versions in (helpers.BOOKWORM, helpers.TRIXIE))
+    old, new = (sums.hypervisor(versions) for versions in (helpers.BOOKWORM, helpers.TRIXIE))
     assert (old["libvirt"], old["qemu"]) == ("9.0.0", "7.2.22")
     assert set(old["models"]) == set(MODELS)
     assert old["models"]["virtio-mem"] == {"supported": True, "hot_plug": True, "hot_unplug": False, "resize": True}
     assert new["models"]["virtio-mem"]["hot_unplug"] is True
     assert new["models"]["sgx-epc"] == {"supported": True, "hot_plug": False, "hot_unplug": False, "resize": False}
-    ancient = inventory.hypervisor(Versions(libvirt=7_000_000, hypervisor=5_002_000))
+    ancient = sums.hypervisor(Versions(libvirt=7_000_000, hypervisor=5_002_000))
     assert not any(ancient["models"]["virtio-mem"].values())
-    assert inventory.hypervisor(Versions(1, 2, "TEST"))["qemu"] is None
+    assert sums.hypervisor(Versions(1, 2, "TEST"))["qemu"] is None
 
 
 def test_the_sums_are_those_of_all_that_is_listed() -> None:
@@ -316,7 +316,7 @@ def test_the_sums_are_those_of_all_that_is_listed() -> None:
     )
     off = helpers.domain(config=helpers.definition(helpers.dimm(alias="ua-d0"), acpi=False))
     error = VirtmemError("domain_busy", "It is busy.", {"timeout": 1}, "Wait.")
-    busy = inventory.unreadable("busy", helpers.UUID, "", True, error)
+    busy = sums.unreadable("busy", helpers.UUID, "", True, error)
     assert busy["problem"] == {
         "error_code": "domain_busy",
         "msg": "It is busy.",
@@ -324,7 +324,7 @@ def test_the_sums_are_those_of_all_that_is_listed() -> None:
         "details": {"timeout": 1},
     }
     assert list(busy) == list(told(off))
-    assert inventory.summary([told(short), told(off), busy]) == {
+    assert sums.summary([told(short), told(off), busy]) == {
         "domains": 3,
         "running": 1,
         "unreadable": 1,
@@ -336,7 +336,7 @@ def test_the_sums_are_those_of_all_that_is_listed() -> None:
         "shortfall": GIB - GIB // 4,
         "not_converged": 1,
         "drift": 2,
-        "drift_kinds": {**dict.fromkeys(inventory.DRIFTS, 0), "not_converged": 1, "next_boot": 1},
+        "drift_kinds": {**dict.fromkeys(DRIFTS, 0), "not_converged": 1, "next_boot": 1},
     }
 
 

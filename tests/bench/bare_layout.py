@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What someone would write who has many guests to resize and no module: the calls of memory_layout and no more.
+"""What someone would write who has many guests to resize and no module: the calls of memory_layout and no others.
 
 It reads before it plans, again before it writes, and once more to see what came of it; else it would be
 quicker, and wrong whenever someone else changes a domain. Usage: bare_layout.py URI PREFIX COUNT REQUESTED_KIB

@@ -48,9 +48,9 @@ def main(uri: str, domain: str, alias: str, rounds: int) -> None:
             patience = Patience(timeout=60.0, sleep=60.0)
             (job,) = whole.prepare(hypervisor, [order], patience)
             if isinstance(job, Planned):
-                job = Running(job)
-                whole.apply(hypervisor, [job], patience)
-            error = job.error
+                running = Running(job)
+                whole.apply(hypervisor, [running], patience)
+            error = running.error if isinstance(job, Planned) else job.error
             if error is not None:
                 sys.exit(error.msg)
             delays.append(ended[-1] - max(moment for moment in heard if moment <= ended[-1]))

@@ -3,7 +3,7 @@
 
 """What all fault tests stand on: a lab whose daemon and guests may be killed, and modules that run as under Ansible.
 
-`-m quick` takes the part that covers every line in about three minutes.
+`-m quick` takes a part of every file, in about three minutes.
 """
 
 from __future__ import annotations

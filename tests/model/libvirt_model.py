@@ -59,7 +59,7 @@ class Refused(Exception):
 
 
 class Killed(BaseException):
-    """The process of the module was killed, as by SIGKILL: nothing of it runs any more."""
+    """The process of the module was killed, as by SIGKILL: nothing of it runs any longer."""
 
 
 # --- elements
@@ -325,8 +325,13 @@ class Libvirt:
         for device in list(machine.leaving):  # QEMU lets go of what the guest was asked for
             self.remove(machine, device)
         self._recount(machine.live, LIVE)
-        self.answer(uuid)
+        self.later(2.0, lambda: self._booted(uuid, machine.boot))
         self.tell(uuid)
+
+    def _booted(self, uuid: str, boot: int) -> None:
+        """The guest's driver is there again."""
+        if uuid in self.machines and self.machines[uuid].boot == boot:
+            self.answer(uuid)
 
     def answer(self, uuid: str) -> None:
         """Has the guest look again at all that it was asked."""
@@ -721,7 +726,7 @@ class Connection:
         self.libvirt.listeners.append(self._hear)
 
     def close(self) -> None:
-        """Hears nothing any more."""
+        """Hears nothing any longer."""
         self.libvirt.listeners.remove(self._hear)
 
     def clock(self) -> float:

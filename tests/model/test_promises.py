@@ -22,7 +22,7 @@ import pytest
 pytest.importorskip("libvirt")
 
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
-from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Job, Order, Refused, Running
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Job, Order, Planned, Refused, Running
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import ABSENT, Declaration, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
@@ -35,6 +35,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 UUID = "0b4fd5c6-2a36-4c1e-9d5a-4f6f2e1a7c31"
+OTHER = "9d0cbe6e-0d0f-4a8e-8f54-3c0f4d4fd2b2"  # a second domain, of the same kind
 OLD, NEW = Versions(9_000_000, 7_002_022), Versions(11_003_000, 10_000_002)
 PATIENCE = Patience(timeout=12, sleep=1)
 
@@ -184,7 +185,7 @@ FAULTS = {
     "interrupted": (interrupt, False),
 }
 OUTCOMES: Counter[str] = Counter()
-MEDDLING = ("stop", "pause", "break", "request", "detach", "attach", "undefine")
+MEDDLING = ("stop", "pause", "break", "request", "detach", "attach", "undefine", "reset", "sleep")
 
 
 class Promises(RuleBasedStateMachine):
@@ -204,8 +205,10 @@ class Promises(RuleBasedStateMachine):
         """A domain on an old or a new hypervisor."""
         self.libvirt.known = NEW if new else OLD
         self.libvirt.define(DOMAIN)
+        self.libvirt.define(DOMAIN.replace(UUID, OTHER).replace("web1", "web2"))
         if running:
             self.libvirt.start(UUID)
+            self.libvirt.start(OTHER)
             self.libvirt.advance(self.libvirt.now + 10)
 
     # --- the outside
@@ -227,7 +230,7 @@ class Promises(RuleBasedStateMachine):
             return
         self.libvirt.advance(self.libvirt.now + 10)
 
-    @rule(what=st.sampled_from(["stop", "pause", "break", "resume"]))
+    @rule(what=st.sampled_from(["stop", "pause", "break", "resume", "reset", "sleep"]))
     def state_changes(self, what: str) -> None:
         """Stopped, paused or resumed by someone."""
         self.meddle(what)
@@ -252,6 +255,11 @@ class Promises(RuleBasedStateMachine):
                 self.libvirt.resume(UUID)
             elif what == "undefine":
                 self._undefine(machine)
+            elif what == "reset":
+                self.libvirt.reset(UUID)
+            elif what == "sleep" and machine.live is not None:
+                machine.state = "pmsuspended"
+                self.libvirt.tell(UUID)
             else:
                 self._change(machine, what, alias)
         except model.Refused:
@@ -347,6 +355,72 @@ class Promises(RuleBasedStateMachine):
             self.undefined = ""
         self.recover(declaration)
 
+    @rule(declaration=declarations(), code=st.sampled_from([model.INTERNAL, model.OPERATION_FAILED]))
+    def no_device_is_taken(self, declaration: Declaration, code: int) -> None:
+        """libvirt takes no new device for the running guest, also not for one that it has just lost."""
+        self.libvirt.advance(self.libvirt.now + 10)
+        before = Seen.of(self.machine, ready=False).scopes[model.LIVE]
+        job = self.task(declaration, refusals={("attach", model.LIVE): code})
+        if job is not None and job.error is not None and job.done:
+            after = Seen.of(self.machine, ready=False).scopes[model.LIVE]
+            for wish in declaration.wishes:
+                if wish.replace and find(before, wish.alias) is not None and find(after, wish.alias) is None:
+                    assert str(wish.alias) in job.error.msg, job.error.msg
+                    assert job.error.details["half_replaced"]["state"] == "gone"
+        self.recover(declaration)
+
+    @rule(
+        mine=declarations(),
+        others=declarations(),
+        what=st.sampled_from(["stop", "reset", "pause", "sleep", "request"]),
+        seconds=st.floats(0.5, 10),
+        slow=st.booleans(),
+    )
+    def together(self, mine: Declaration, others: Declaration, what: str, seconds: float, slow: bool) -> None:
+        """A task over two domains, one of which may answer late, while something happens to the other."""
+        self.libvirt.advance(self.libvirt.now + 10)
+        if OTHER not in self.libvirt.machines or UUID not in self.libvirt.machines:
+            return
+        late = self.libvirt.machines[OTHER]
+        late.guest = "nodriver" if slow else "driver"
+
+        def wakes() -> None:
+            late.guest = "driver"
+            self.libvirt.answer(OTHER)
+
+        alias = t.cast(str, mine.wishes[0].alias)
+        self.libvirt.later(seconds, lambda: self.meddle(what, alias))
+        self.libvirt.later(seconds + 1, wakes)
+        connection = model.Connection(self.libvirt)
+        hypervisor = t.cast(t.Any, connection)
+        prepared = whole.prepare(hypervisor, [Order("web1", mine), Order("web2", others)], PATIENCE)
+        jobs = [Running(job) for job in prepared if isinstance(job, Planned)]
+        if len(jobs) == len(prepared):
+            whole.apply(hypervisor, jobs, PATIENCE, self.libvirt_clock)
+            for job in jobs:
+                if job.error is not None:
+                    self.declared_error(job.error)
+                else:
+                    self.there(job)
+            OUTCOMES["together, " + ("red" if any(job.error for job in jobs) else "green")] += 1
+        else:
+            assert not connection.log, "a task that is refused for one domain changes none"
+        connection.close()
+        self.libvirt.advance(self.libvirt.now + 20)
+        self.recover(mine)
+
+    def there(self, job: Running) -> None:
+        """A guest of a green task has what is requested of it, at this very moment."""
+        machine = self.libvirt.machines[job.uuid]
+        devices = model.memories(machine.live) if machine.live is not None else []
+        for wish in job.order.declaration.wishes:
+            device = find(devices, wish.alias)
+            if device is None or device.get("model") != "virtio-mem" or wish.scope == "config":
+                continue
+            asked, current = (model.number(device, f"target/{name}") or 0 for name in ("requested", "current"))
+            if wish.requested is not None and wish.resize == "any":
+                assert current == asked, (wish, asked, current)
+
     # --- one task
 
     def task(
@@ -355,17 +429,14 @@ class Promises(RuleBasedStateMachine):
         faults: t.Sequence[model.Fault] = (),
         meddled: bool = False,
         loses_events: bool = False,
+        refusals: t.Mapping[tuple[str, str], int] | None = None,
     ) -> Job | None:
         """One task, in check mode and for real. None where it was killed, or did not get as far as a job."""
         ready = declaration.readies
         before = Seen.of(self.machine, ready)
         order = Order("web1", declaration)
-        checking = model.Connection(self.libvirt)
-        foreseen = whole.prepare(t.cast(t.Any, checking), [order], PATIENCE)[0]
-        assert not checking.log
-        checking.close()
-        self.foreseen = foreseen.plan.steps if foreseen.plan else ()
-        connection = model.Connection(self.libvirt, faults, loses_events)
+        foreseen = self.foresee(order)
+        connection = model.Connection(self.libvirt, faults, loses_events, refusals or {})
         patience = Patience(timeout=12, sleep=1, interrupted=lambda: connection.interrupted)
         began = self.libvirt.now
         job: Job | None = None
@@ -394,13 +465,45 @@ class Promises(RuleBasedStateMachine):
         OUTCOMES[
             "nothing" if job is None else job.error.error_code if job.error else "done" if job.done else "as it was"
         ] += 1
+        self.judge(job, before, declaration, connection, meddled)
+        return job
+
+    def judge(
+        self, job: Job | None, before: Seen, declaration: Declaration, connection: model.Connection, meddled: bool
+    ) -> None:
+        """What a task has left behind, and what it said of it."""
         if not meddled:
             self.nothing_else(before, declaration, connection)
         if job is not None and job.error is not None:
             self.declared_error(job.error)
         elif job is not None:
             self.delivered(declaration, job)
-        return job
+            if not meddled:
+                self.kept(before, declaration)
+
+    def kept(self, before: Seen, declaration: Declaration) -> None:
+        """What `resize` does not allow to take, or to add to, is as it was, in a device that was replaced too."""
+        now = Seen.of(self.machine, ready=False)
+        for wish in declaration.wishes:
+            for scope in (model.LIVE, model.CONFIG):
+                old, new = find(before.scopes[scope], wish.alias), find(now.scopes[scope], wish.alias)
+                if old is None or new is None or new.get("model") != "virtio-mem" or old.get("model") != "virtio-mem":
+                    continue
+                had, has = (model.number(device, "target/requested") or 0 for device in (old, new))
+                # What an interrupted replacement had emptied comes back from the configuration.
+                if had == 0 and scope == model.LIVE and wish.replace:
+                    continue
+                allowed = {"any": True, "grow": has >= had, "shrink": has <= had, "never": has == had}
+                assert allowed[wish.resize], (scope, had, has, wish)
+
+    def foresee(self, order: Order) -> Planned | Refused:
+        """What check mode shows; it changes nothing."""
+        checking = model.Connection(self.libvirt)
+        foreseen = whole.prepare(t.cast(t.Any, checking), [order], PATIENCE)[0]
+        assert not checking.log
+        checking.close()
+        self.foreseen = foreseen.steps
+        return foreseen
 
     def libvirt_clock(self) -> float:
         """The model's time."""
@@ -425,6 +528,8 @@ class Promises(RuleBasedStateMachine):
         """The cause is gone: the guest answers, the disk has room. Now the task must come to its end."""
         self.libvirt.config_refused = False
         self.machine.guest = "driver"
+        if self.machine.state == "pmsuspended":
+            self.machine.state = "paused"
         self.libvirt.resume(UUID)
         self.libvirt.answer(UUID)
         self.libvirt.advance(self.libvirt.now + 10)

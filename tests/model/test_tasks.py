@@ -529,3 +529,92 @@ def test_a_guest_that_falls_asleep_during_the_wait_ends_it() -> None:
     began = host.now
     assert codes(run(host, {"a": requests(GIB)})) == ["domain_paused"]
     assert host.now - began < 4
+
+
+# --- interruptions, and domains that change between two steps
+
+
+def at_call(number: int, action: t.Callable[[model.Connection], None], host: model.Libvirt) -> model.Connection:
+    """A connection to which something happens at its n-th call."""
+    return model.Connection(host, [model.Fault(number, action)])
+
+
+def interrupt(connection: model.Connection) -> None:
+    """As Ctrl-C does."""
+    connection.interrupted = True
+    connection.wake()
+
+
+@pytest.mark.parametrize("call", range(3, 9))
+def test_an_interruption_at_any_call_leaves_both_sides_the_same(call: int) -> None:
+    host = libvirt(a=[vm()])
+    host.machines["a"].guest = "nodriver"
+    (job,) = run(host, {"a": requests(GIB)}, connection=at_call(call, interrupt, host))
+    assert codes([job]) == ["task_interrupted"]
+    sides = {size(host, "a", "requested", scope=scope) for scope in model.SCOPES}
+    assert sides in ({0}, {GIB})
+    assert bool(job.done) == (sides == {GIB})
+
+
+@pytest.mark.parametrize("call", range(4, 9))
+def test_a_domain_that_stops_between_two_steps_gets_the_rest(call: int) -> None:
+    host = libvirt(a=[vm()])
+    (job,) = run(host, {"a": requests(GIB)}, connection=at_call(call, lambda _c: host.stop("a"), host))
+    assert codes([job])[0] in (None, "domain_stopped")
+    assert codes(run(host, {"a": requests(GIB)})) == [None]
+    assert size(host, "a", "requested", scope=model.CONFIG) == GIB
+
+
+def _raise_limit(host: model.Libvirt) -> None:
+    model.set_number(host.definition("a", model.CONFIG), "maxMemory", 64 * 1024**2)
+
+
+def test_room_that_someone_else_changed_meanwhile_is_planned_for_anew() -> None:
+    host = libvirt(a=[vm()])
+    declaration = Declaration(slots=12)
+    connection = at_call(4, lambda _c: _raise_limit(host), host)
+    (job,) = run(host, {"a": declaration}, connection=connection)
+    assert codes([job]) == [None]
+    limit = host.definition("a", model.CONFIG).find("maxMemory")
+    assert limit is not None
+    assert (limit.get("slots"), model.number(host.definition("a", model.CONFIG), "maxMemory")) == ("12", 64 * 1024**2)
+
+
+def test_a_guest_that_refuses_to_give_a_device_back_ends_the_wait() -> None:
+    host = libvirt(a=[dimm("ua-d")])
+    host.machines["a"].guest = "pinned"
+    began = host.now
+    jobs = run(host, {"a": Declaration((Wish(alias="ua-d", state="absent"),))})
+    assert codes(jobs) == ["guest_rejected_unplug"]
+    assert host.now - began < 5
+    assert size(host, "a", "size", "ua-d", model.CONFIG) == GIB
+
+
+@pytest.mark.parametrize("call", range(3, 14))
+def test_a_connection_that_breaks_at_any_call_is_said_to(call: int) -> None:
+    host = libvirt(a=[vm()])
+
+    def break_it(connection: model.Connection) -> None:
+        connection.broken = True
+        connection.wake()
+
+    (job,) = run(host, {"a": requests(GIB)}, connection=at_call(call, break_it, host))
+    assert codes([job])[0] in (None, "connection_lost")
+    assert codes(run(host, {"a": requests(GIB)})) == [None]
+
+
+def test_a_change_that_is_undone_again_and_again_is_someone_elses() -> None:
+    host = libvirt(a=[vm()])
+    connection = model.Connection(host)
+
+    def undo() -> None:
+        for scope in model.SCOPES:
+            for device in model.memories(host.definition("a", scope)):
+                model.set_number(t.cast("t.Any", device.find("target")), "requested", 0)
+        host.later(0.003, undo)
+
+    host.later(0.004, undo)
+    (job,) = run(host, {"a": requests(GIB)}, connection=connection, timeout=3.0)
+    assert codes([job]) == ["changed_meanwhile"]
+    assert job.error is not None
+    assert "nothing else" in job.error.hint or "one party" in job.error.hint

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import labs
-from checks import Command, Count, Problem, Ran, Tally
+from checks import Command, Count, Problem, Ran, Tally, say
 from workshop import CACHE, COLLECTION, NODE_PYTHON, OLDEST_PYTHON, ROOT, TREE, Workshop, WorkshopError, show
 
 # What the tarball may hold. Whatever else is in the repository must be named here or in build_ignore of galaxy.yml.
@@ -37,6 +37,8 @@ IN_TARBALL = {
     "plugins",
     "roles",
 }
+# The sentence of CONTRIBUTING that has the number.
+COVERAGE = r"take (\d+) % of the lines and branches"
 # The ansible-core whose module_utils the unit tests get on a Python that no controller of today runs on.
 OLDEST_CORE = "ansible-core==2.19.14"
 
@@ -78,12 +80,13 @@ def _pytest(
     folder: str,
     *options: str,
     limit: float = 900,
+    python: t.Sequence[str] = ("-m",),
 ) -> None:
     result = CACHE / "junit" / f"{tally.stage}-{re.sub(r'[^a-z0-9.]+', '-', name.lower())}.xml"
     result.unlink(missing_ok=True)
     command: Command = [
         venv / "bin" / "python",
-        "-m",
+        *python,
         "pytest",
         "-q",
         "-rs",
@@ -129,6 +132,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
     path = f"tests/integration/targets/setup_lab/files:{TREE}"
     check("mypy, the targets", [*mypy, "--python-version", "3.10", *files], env={**env, "MYPYPATH": path})
     check("yamllint", ["yamllint", "--strict", "."])
+    check("codespell and the glossary", ["codespell", "-D", "-", "-D", "tests/run/glossary.txt"])
     lint_ansible: Command = ["ansible-lint", "--nocolor", "-qf", "pep8"]
     check("ansible-lint, every rule", [*lint_ansible, "--strict", "--exclude", "tests"])
     check("ansible-lint, production profile", [*lint_ansible, "--profile", "production", "--exclude", "tests"])
@@ -143,7 +147,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
     check("shellcheck", scripts)
     ignores = sorted(path.name for path in (ROOT / "tests" / "sanity").glob("ignore*"))
     if ignores:
-        tally.fail("no sanity ignores", f"Mend what they hide instead: {', '.join(ignores)}")
+        tally.fail("no sanity ignores", f"Fix what they hide instead: {', '.join(ignores)}")
     else:
         tally.ok("no sanity ignores")
     _pytest(tally, "the examples of the documentation", venv, env, "tests/docs")
@@ -255,7 +259,19 @@ def _generating(env: dict[str, str]) -> dict[str, t.Any]:
 def unit(shop: Workshop, tally: Tally) -> None:
     """The unit tests on the managed node's own Python, and on the oldest that the modules run on."""
     node = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
-    _pytest(tally, "the node's Python", node, folder="tests/unit", **_generating(shop.environment(node)))
+    env = {**shop.environment(node), "COVERAGE_FILE": str(CACHE / "coverage")}
+    measured = ("-m", "coverage", "run", "--branch", f"--source={TREE / 'ansible_collections'}", "-m")
+    _pytest(tally, "the node's Python", node, folder="tests/unit", python=measured, **_generating(env))
+    also = (*measured[:3], "--append", *measured[3:])
+    _pytest(tally, "tasks on a model of libvirt", node, env, "tests/model/test_tasks.py", python=also)
+    _coverage(tally, node, env)
+    _pytest(
+        tally,
+        "the runner itself",
+        node,
+        {**env, "VIRTMEM_RUN": str(ROOT / "tests" / "run")},
+        "tests/run/test_parsers.py",
+    )
     oldest = shop.pythons.get(OLDEST_PYTHON)
     if oldest is None:
         tally.skipped.append(f"Python {show(OLDEST_PYTHON)} is not on this machine")
@@ -264,6 +280,23 @@ def unit(shop: Workshop, tally: Tally) -> None:
     extra = ("--no-deps", "--ignore-requires-python", OLDEST_CORE)
     venv = shop.venv("unit-oldest", oldest, "unit", "node", extra=extra)
     _pytest(tally, f"Python {show(OLDEST_PYTHON)}", venv, folder="tests/unit", **_generating(shop.environment(venv)))
+
+
+def _coverage(tally: Tally, venv: Path, env: t.Mapping[str, str]) -> None:
+    """The branches of the core and of what applies plans that the tests above take: no fewer than CONTRIBUTING says."""
+    said = re.search(COVERAGE, (COLLECTION / "CONTRIBUTING.md").read_text())
+    least = said.group(1) if said else "100"
+    judged = ",".join(f"*/plugins/module_utils/{part}" for part in ("_memory/*", "_apply/*", "_observe.py"))
+    report: Command = [venv / "bin" / "coverage", "report", f"--include={judged}", f"--fail-under={least}"]
+    tally.check(f"coverage with branches, at least {least} %", report, cwd=COLLECTION, env=env, count=_covered)
+
+
+def _covered(ran: Ran) -> Count:
+    total = re.search(r"^TOTAL .* (\d+)%$", ran.output, re.MULTILINE)
+    if total is None:
+        raise Problem("coverage has measured nothing.")
+    say(f"coverage: {total.group(1)} % of the lines and branches that are judged")
+    return Count(1) if ran.ok else Count(0, 1)
 
 
 # --- generated
@@ -275,7 +308,6 @@ def fuzz(shop: Workshop, tally: Tally) -> None:
     how = _generating(shop.environment(venv))
     _pytest(tally, "generated options and XML", venv, folder="tests/fuzz", **how)
     _pytest(tally, "the promises on a model of libvirt", venv, folder="tests/model/test_promises.py", **how)
-    _pytest(tally, "tasks on a model of libvirt", venv, folder="tests/model/test_tasks.py", **how)
 
 
 def model(shop: Workshop, tally: Tally) -> None:
@@ -304,7 +336,7 @@ def faults(shop: Workshop, tally: Tally) -> None:
     if os.environ.get("VIRTMEM_FAULTS") == "all":
         _pytest(tally, "all faults", venv, env, "tests/faults", limit=3600)
     else:
-        _pytest(tally, "some faults of each line", venv, env, "tests/faults", "-m", "quick")
+        _pytest(tally, "some faults of every kind", venv, env, "tests/faults", "-m", "quick")
 
 
 # --- integration

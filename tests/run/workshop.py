@@ -279,7 +279,7 @@ class Workshop:
 
     @staticmethod
     def _remove_others(names: set[str]) -> None:
-        """Removes from the copy what is not, or no more, in the checkout."""
+        """Removes from the copy what is not, or no longer, in the checkout."""
         for folder, subfolders, files in os.walk(COLLECTION, topdown=False):
             here = Path(folder).relative_to(COLLECTION)
             if f"{here}/".startswith(KEPT):

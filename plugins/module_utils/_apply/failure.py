@@ -166,7 +166,9 @@ def _recover(task: Task, job: Running, step: Step, error: VirtmemError) -> None:
         if error.error_code != "libvirt_error" or found.error_code not in ("libvirt_error", "connection_lost"):
             job.error = found
         return
-    if [left.settled() for left in plan.steps] == [left.settled() for left in job.pending]:
+    same = [left.settled() for left in plan.steps] == [left.settled() for left in job.pending]
+    # What libvirt refused once it refuses again. A change around the step may leave the step as it was.
+    if same and error.error_code != "changed_meanwhile":
         return
     if job.replans >= _MOST_REPLANS:
         # Whatever libvirt says, this is why.

@@ -157,7 +157,7 @@ class Calls:
             ) from None
 
     def broken(self) -> bool:
-        """Whether the connection is of no more use."""
+        """Whether the connection can no longer be used."""
         try:
             return not self._connection.isAlive()
         except libvirt.libvirtError:

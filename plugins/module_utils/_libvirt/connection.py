@@ -297,7 +297,7 @@ def connect(uri: str, read_only: bool = False, patience: float = 0.0) -> t.Itera
     """
     # Otherwise every error is printed to stderr as well.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    # For reading only too: without it, a connection that has fallen silent would never be given up.
+    # For reading only too: without it, a connection that has fallen silent would never count as broken.
     EVENT_LOOP.start()
     connection = _open(uri, read_only)
     hypervisor = Hypervisor(connection, uri, max(patience, _CALL_TIMEOUT))

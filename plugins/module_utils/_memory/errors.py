@@ -22,7 +22,7 @@ ERROR_CODES: dict[str, str] = {
     "connection_failed": "The URI could not be opened.",
     "connection_lost": "The connection broke while the task ran.",
     "device_vanished": "The device left the running guest during the wait.",
-    "domain_busy": "Another job holds the domain, libvirt gave up waiting for it.",
+    "domain_busy": "Another job holds the domain, and libvirt stopped waiting for it.",
     "domain_crashed": "The guest has crashed, so it can't answer.",
     "domain_not_found": "There is no domain of this name or UUID.",
     "domain_paused": "The domain was paused by an error, or suspended to memory; its guest can't answer.",

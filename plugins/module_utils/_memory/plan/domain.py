@@ -132,8 +132,8 @@ def _refuse_confusion(domain: Domain, plan: DevicePlan) -> None:
     if live is not None:
         raise VirtmemError(
             "needs_restart",
-            f"The running guest does not have the alias {config.alias} yet, so {expected} could not be recognised as "
-            "the same device any more once its configuration differs.",
+            f"The running guest does not have the alias {config.alias} yet, so {expected} could no longer be "
+            "recognised as the same device once its configuration differs.",
             details,
             "Restart the domain, so that the running guest gets the alias, and run the task again.",
         )

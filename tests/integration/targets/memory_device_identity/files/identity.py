@@ -214,7 +214,8 @@ def adopted(domain: Domain) -> None:
 def not_adopted(domain: Domain) -> None:
     """A second device beside one that has no name, by a declaration that fits both."""
     domain.attach([dimm()], [dimm()])
-    declaration = {"uri": domain.checker.uri, "domain": domain.name, "model": "dimm", "alias": "new", "size": "64MiB"}
+    declared = {"model": "dimm", "alias": "new", "size": "64MiB"}
+    declaration: dict[str, t.Any] = {"uri": domain.checker.uri, "domain": domain.name, **declared}
     done = call(adopt=False, **declaration)
     need(done["changed"] and done["device"]["converged"], "it is not attached", done)
     aliases = {scope: [device["alias"] for device in domain.devices(scope)] for scope in BOTH}

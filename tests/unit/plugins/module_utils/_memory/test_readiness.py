@@ -167,7 +167,7 @@ def test_room_comes_before_the_device_and_goes_after_it() -> None:
         spare_ports=1,
     )
     plan = planning.declared(stopped(definition), declaration)
-    # Slots and ports for the device that comes; the lower limit when there is nothing above it any more.
+    # Slots and ports for the device that comes; the lower limit when nothing is above it any longer.
     ready = [(place, step.ready) for place, step in enumerate(plan.steps) if step.ready is not None]
     assert [item for _place, item in ready] == [Readiness(slots=8, ports=2), Readiness(max_memory=9 * GIB)]
     assert [place for place, _item in ready] == [1, len(plan.steps) - 1]

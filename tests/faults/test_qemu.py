@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Line 2: what can become of a guest while a task waits for it."""
+"""What can become of a guest while a task waits for it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Line 12: no more rights than needed, and a message that names the right that is missing."""
+"""No more rights than needed, and a message that names the right that is missing."""
 
 from __future__ import annotations
 

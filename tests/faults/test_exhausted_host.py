@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Line 7: what a device needs is used up, or not there."""
+"""What a device needs is used up, or not there."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Line 6: somebody else is at the same domain."""
+"""Somebody else is at the same domain."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_domain_of_a_layout_vanishes_half_way(lab: Lab, run: Runner, idle: str
 
 
 def test_another_job_holds_the_domain(lab: Lab, run: Runner, idle: str) -> None:
-    """QEMU hangs, and the job of another client with it: libvirt gives up after 30 s."""
+    """QEMU hangs, and the job of another client with it: libvirt stops waiting after 30 s."""
     with lab.stopped(lab.qemu(idle)):
         # A question to QEMU's monitor, which holds the domain until it is answered.
         asking = ["virsh", "-c", lab.uri, "qemu-monitor-command", idle, '{"execute": "query-status"}']

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Line 4: connections that break, fall silent, are slow, or go through ssh."""
+"""Connections that break, fall silent, are slow, or go through ssh."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_over_ssh(lab: Lab, run: Runner, idle: str, short: Path) -> None:
         for process in clients:
             os.kill(process, signal.SIGKILL)
         task.end().failed_with("connection_lost").tells_truth(lab)
-    # It listens no more.
+    # It no longer listens.
     answer = run(uri=uri, domain=idle, alias=ALIAS, requested="64MiB").end().failed_with("connection_failed").within(0)
     assert "keyfile" in answer.output["msg"]
     run(domain=idle, alias=ALIAS, requested="64MiB", wait=False).end().is_green(changed=False)

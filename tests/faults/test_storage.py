@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Line 8: libvirt can't store the configuration, so that the live change succeeds and the config change fails."""
+"""libvirt can't store the configuration, so that the live change succeeds and the config change fails."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Line 5: the task is interrupted, or runs in the background."""
+"""The task is interrupted, or runs in the background."""
 
 from __future__ import annotations
 

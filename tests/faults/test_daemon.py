@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Line 1: the daemon dies at the worst moments."""
+"""The daemon dies at the worst moments."""
 
 from __future__ import annotations
 

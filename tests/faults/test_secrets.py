@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Line 11: a password and a disk's secret survive every change, and are told to nobody."""
+"""A password and a disk's secret survive every change, and are told to nobody."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from faultlab import ALIAS, Answer, Lab, Runner
-from test_8_storage import FAULTS, Fault
+from test_storage import FAULTS, Fault
 
 PASSWORD = "vnc-Pa55"  # noqa: S105 - it is the test's
 VALUE = "the-disk-s3cret"

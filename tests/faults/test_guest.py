@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Line 3: guests that don't do what they are asked."""
+"""Guests that don't do what they are asked."""
 
 from __future__ import annotations
 

@@ -50,7 +50,9 @@ def _device(domain: Domain, plan: DevicePlan, planned_only: bool, tolerance: siz
         except VirtmemError:
             return None
     judged = sides[LIVE] is not None or LIVE in plan.scopes
-    return device_result(sides, plan.wish, plan.goal, judged, tolerance)
+    before = plan.before or sides
+    was = {scope: device.describe() if device is not None else None for scope, device in before.items()}
+    return {**device_result(sides, plan.wish, plan.goal, judged, tolerance), "before": was}
 
 
 @dataclass

@@ -192,6 +192,12 @@ device:
         - The bytes between the actual size and the declared one, V(0) if there are none. V(null) as for C(converged).
       type: int
       sample: 0
+    before:
+      description:
+        - The device as the task found it, C(live) and C(config), each with the same keys as above, or V(null) if it
+          was not there.
+      type: dict
+      sample: {"live": null, "config": null}
 steps:
   description: What is done, in this order; in check mode, what would be done. Empty if nothing is.
   returned: always
@@ -201,7 +207,8 @@ steps:
     op:
       description:
         - V(attach) adds the device, V(update) changes its requested size, V(detach) takes it away, V(redefine) changes
-          other properties in the persistent configuration.
+          other properties in the persistent configuration. V(prepare) changes what the domain needs to take devices;
+          M(virtmem.libvirt.memory_layout) alone declares that.
       type: str
       sample: update
     scope:

@@ -31,48 +31,6 @@ NOT_DONE, FAILED, UNCHANGED, REACHED, STAGED, DONE, REQUESTED = (
 _STOPPED = ("shutoff",)
 
 
-# --- which device of the inventory a device of a result is
-
-
-def _marks(device: Result) -> set[tuple[t.Any, ...]]:
-    """What tells a device from the domain's others, in each scope."""
-    found: set[tuple[t.Any, ...]] = set()
-    for scope in (LIVE, CONFIG):
-        side = device.get(scope) or {}
-        found |= {(scope, name, side[name]) for name in ("alias", "address", "base", "slot") if name in side}
-    return found
-
-
-def _same_alias(planned: Result, known: Result) -> bool:
-    return bool(planned["alias"]) and planned["alias"] in {
-        known["alias"],
-        *((known.get(scope) or {}).get("alias") for scope in (LIVE, CONFIG)),
-    }
-
-
-def _same_marks(planned: Result, known: Result) -> bool:
-    return bool(_marks(planned) & _marks(known))
-
-
-def _gone(planned: Result, known: Result) -> bool:
-    """A device that is to go and has no name is one of the others of its model."""
-    is_nameless = planned["alias"] is None and planned[LIVE] is None and planned[CONFIG] is None
-    return is_nameless and planned["model"] == known["model"]
-
-
-def _paired(planned: t.Sequence[Result | None], known: t.Sequence[Result]) -> list[Result | None]:
-    """The inventory's device for each planned one: by alias, then by place, then by elimination."""
-    found: list[Result | None] = [None] * len(planned)
-    left = list(known)
-    for fits in (_same_alias, _same_marks, _gone):
-        for index, device in enumerate(planned):
-            if device is None or found[index] is not None:
-                continue
-            found[index] = next((item for item in left if fits(device, item)), None)
-            left = [item for item in left if item is not found[index]]
-    return found
-
-
 # --- one side of a device
 
 
@@ -148,11 +106,12 @@ def _new_row(name: str, device: str, **more: t.Any) -> Row:
     return {**row, **more}
 
 
-def _device_row(name: str, device: Result, known: Result | None, scopes: t.Sequence[str]) -> Row:
-    before = {scope: (known or {}).get(scope) for scope in scopes}
+def _device_row(name: str, device: Result, scopes: t.Sequence[str]) -> Row:
+    was = device["before"]
+    before = {scope: was.get(scope) for scope in scopes}
     after = {scope: device.get(scope) for scope in scopes}
     held_after = [_held(after[scope]) for scope in scopes if after[scope]]
-    now = _both(known, scopes)
+    now = _both(was, scopes)
     live = before.get(LIVE)
     if live and live.get("current", live.get("requested")) != live.get("requested"):
         now += f", the guest has {show(live['current'])}"
@@ -181,7 +140,7 @@ def _domain_row(planned: Result, declared: Result, capacity: Result) -> Row | No
     limit, ports = capacity.get("max_memory"), capacity.get("ports_free")
     now = ["no maxMemory" if limit is None else f"maxMemory {show(limit)}", f"{capacity.get('slots', 0)} slots"]
     now += [] if ports is None else [f"{ports} free ports"]
-    prepares = any(step["xml"].lstrip().startswith("<domain") for step in planned["steps"])
+    prepares = any(step["op"] == "prepare" for step in planned["steps"])
     lacks = (
         (declared.get("max_memory") is not None and (limit or 0) < parse(declared["max_memory"]))
         or (declared.get("slots") is not None and int(declared["slots"]) != capacity.get("slots"))
@@ -205,14 +164,14 @@ def _wish(device: Result) -> str:
     return " of ".join(str(size) for size in sizes if size is not None) or "present"
 
 
-def _unplanned_rows(planned: Result, known: Result, declared: Result) -> list[Row]:
+def _unplanned_rows(planned: Result, declared: Result) -> list[Row]:
     """The rows of a domain that can't have what is declared for it: what there is, and what was wished."""
     name, scopes = planned["name"], _scopes(planned["domain"])
     wishes = declared.get("devices") or ()
     devices = planned["devices"] or [None] * len(wishes)
     rows = []
-    for wish, device, before in zip(wishes, devices, _paired(devices, known.get("devices") or ())):
-        now = "unknown" if device is None else _both(before, scopes)
+    for wish, device in zip(wishes, devices):
+        now = "unknown" if device is None else _both(device, scopes)
         label = (device or {}).get("alias") or wish.get("alias") or wish.get("model") or "unknown"
         rows.append(_new_row(name, label, now=now, wanted=_wish(wish)))
     return rows or [_new_row(name, DOMAIN_ROW)]
@@ -221,11 +180,10 @@ def _unplanned_rows(planned: Result, known: Result, declared: Result) -> list[Ro
 def _rows(planned: Result, known: Result, declared: Result) -> list[Row]:
     """The rows of one domain as its plan has them."""
     if planned["failure"]:
-        return _unplanned_rows(planned, known, declared)
+        return _unplanned_rows(planned, declared)
     name, scopes = planned["name"], _scopes(planned["domain"])
     ready = _domain_row(planned, declared, known.get("capacity") or {})
-    paired = zip(planned["devices"], _paired(planned["devices"], known.get("devices") or ()))
-    rows = [*([ready] if ready else []), *(_device_row(name, device, before, scopes) for device, before in paired)]
+    rows = [*([ready] if ready else []), *(_device_row(name, device, scopes) for device in planned["devices"])]
     return rows or [_new_row(name, DOMAIN_ROW, now="", wanted="no device is declared")]
 
 
@@ -262,11 +220,11 @@ def _with_outcomes(rows: list[Row], planned: Result, applied: Result | None, any
         idle = (UNCHANGED, NOT_DONE) if anything_failed else (None, None)
         outcomes = (FAILED, FAILED) if planned["failure"] else idle
         return [{**row, "outcome": outcomes[row["action"] != NOTHING]} for row in rows]
-    # Both runs list the same devices in the same order, after the domain's own row.
-    devices = list(applied["devices"])
+    # Both runs list the same devices in the same order, but for those that went meanwhile; the last rows are theirs.
+    devices = [*applied["devices"], *[None] * len(rows)]
+    own = [None] if rows and rows[0]["device"] == DOMAIN_ROW else []
     told = []
-    for row in rows:
-        device = None if row["device"] == DOMAIN_ROW or not devices else devices.pop(0)
+    for row, device in zip(rows, [*own, *devices]):
         reached = _reached(device, _scopes(applied["domain"]))
         told.append({**row, "outcome": _outcome(row, planned, applied, device), "reached": reached})
     return told
@@ -292,11 +250,13 @@ def summary(planned: Result, inventory: Result, declared: t.Sequence[Result], ap
     """
     known = {domain["uuid"]: domain for domain in inventory.get("domains") or ()}
     domains = planned.get("domains") or ()
-    results = (applied or {}).get("domains") or [None] * len(domains)
+    results = {result["name"]: result for result in (applied or {}).get("domains") or ()}
+    wishes = {wish["name"]: wish for wish in declared}
     last = applied or planned
     failed = bool(last.get("failed_domains"))
     rows: list[Row] = []
-    for domain, wish, result in zip(domains, declared, results):
+    for domain in domains:
+        wish, result = wishes[domain["name"]], results.get(domain["name"])
         before = known.get((domain["domain"] or {}).get("uuid"), {})
         mine = _rows(domain, before, wish)
         exclusive = bool(wish.get("exclusive"))

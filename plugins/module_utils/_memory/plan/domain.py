@@ -20,7 +20,7 @@ from ..errors import VirtmemError
 from ..xml import writing
 from . import readiness
 from .device import judge, plan_device
-from .step import ATTACH, GROW, REDEFINE, REMOVE, SHRINK, Circumstances, DevicePlan, Plan, Step
+from .step import ATTACH, GROW, PREPARE, REDEFINE, REMOVE, SHRINK, Circumstances, DevicePlan, Plan, Step
 
 
 def evolved(domain: Domain, steps: t.Iterable[Step]) -> Domain:
@@ -92,9 +92,7 @@ def _with_readiness(steps: list[Step], lacking: Readiness, before: Definition) -
     needing = (index for index, item in enumerate(steps) if item.scope == CONFIG and item.op in (ATTACH, REDEFINE))
     place = next(needing, len(steps))
     rank = steps[place].rank if place < len(steps) else GROW
-    made = [
-        Step(REDEFINE, CONFIG, writing.readiness(item), ready=item) for item in (early, late) if item != Readiness()
-    ]
+    made = [Step(PREPARE, CONFIG, writing.readiness(item), ready=item) for item in (early, late) if item != Readiness()]
     first = [replace(item, rank=rank) for item in made if item.ready == early]
     return [*steps[:place], *first, *steps[place:], *(item for item in made if item.ready == late)]
 

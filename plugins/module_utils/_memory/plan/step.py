@@ -24,6 +24,7 @@ from ..xml import reading, writing
 ATTACH = "attach"
 UPDATE = "update"  # of `requested`, the one property that can change without a new definition
 REDEFINE = "redefine"
+PREPARE = "prepare"  # of the domain itself, so that it can take devices
 DETACH = "detach"
 
 # The order in which a domain's devices are planned and changed: first what makes room.

@@ -51,6 +51,9 @@ build: setup ## build the tarball in .cache/build
 docs: setup ## make the documentation's pages in .cache/docs
 	@$(PYTHON) tests/run/make.py docs
 
+options: setup ## write the options of a device into the documents that repeat them, from the doc fragment
+	@$(PYTHON) tests/run/make.py options
+
 changelog: setup ## release the version of galaxy.yml: turn changelogs/fragments into CHANGELOG.md
 	@$(PYTHON) tests/run/make.py changelog
 

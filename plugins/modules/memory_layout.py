@@ -52,6 +52,7 @@ options:
         elements: dict
         default: []
         suboptions:
+          # From plugins/doc_fragments/_device.py, by `make options`.
           state:
             description:
               - As O(virtmem.libvirt.memory_device#module:state).

@@ -1,7 +1,8 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the Makefile makes besides the checks: `build` (the tarball), `docs` (the pages), `changelog` (a release)."""
+"""What the Makefile makes besides the checks: `build` (the tarball), `docs` (the pages), `options` (where they are
+repeated), `changelog` (a release)."""
 
 from __future__ import annotations
 
@@ -42,6 +43,11 @@ def _inventory(path: Path) -> None:
     path.write_bytes(head.encode() + zlib.compress(lines.encode()))
 
 
+def options(shop: Workshop) -> None:
+    """The options of a device, in the documents that repeat them."""
+    _run(["python", ROOT / "tests" / "run" / "options.py"], ROOT, shop.environment(shop.controller()))
+
+
 def docs(shop: Workshop) -> None:
     """The documentation's pages, in .cache/docs/build/html."""
     venv = shop.venv("docs", shop.controller_python(), "controller", "docs")
@@ -75,7 +81,7 @@ def changelog(shop: Workshop) -> None:
 
 def main() -> None:
     """Makes what is asked for."""
-    targets = {"build": build, "docs": docs, "changelog": changelog}
+    targets = {"build": build, "docs": docs, "options": options, "changelog": changelog}
     os.umask(0o022)
     shop = Workshop()
     with shop.alone():

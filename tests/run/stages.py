@@ -131,6 +131,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
     files = sorted(COLLECTION.glob("tests/integration/targets/*/files/*.py"))
     path = f"tests/integration/targets/setup_lab/files:{TREE}"
     check("mypy, the targets", [*mypy, "--python-version", "3.10", *files], env={**env, "MYPYPATH": path})
+    check("the options of a device, in each document", ["python", "tests/run/options.py", "--check"])
     check("yamllint", ["yamllint", "--strict", "."])
     check("codespell and the glossary", ["codespell", "-D", "-", "-D", "tests/run/glossary.txt"])
     lint_ansible: Command = ["ansible-lint", "--nocolor", "-qf", "pep8"]

@@ -17,6 +17,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import options
 from checks import Count, Problem, Ran
 from stages import _covered, _junit, _sanity_tests, _scenario, _target
 
@@ -117,3 +118,36 @@ def test_a_commit_is_judged_by_the_versions_that_the_checks_have() -> None:
     stages = (ROOT / "tests/run/stages.py").read_text()
     for hook in hooks:
         assert f'"{hook["entry"].split()[0]}"' in stages, hook["id"]
+
+
+FRAGMENT: options.Options = {
+    "size": {"description": ["The size."], "type": "str"},
+    "kind": {"description": ["The kind."], "type": "str", "choices": ["a", "b"], "default": "a"},
+    "source": {"description": ["Where."], "type": "dict", "suboptions": {"path": {"type": "path"}}},
+}
+
+
+def test_options_are_repeated_with_all_that_they_have() -> None:
+    text = f"top:\n  {options.MARK}\n  old:\n    type: str\nnext: 1\n"
+    made = options.renewed(text, "suboptions", FRAGMENT)
+    assert options.renewed(made, "suboptions", FRAGMENT) == made
+    read = yaml.safe_load(made)
+    assert read["next"] == 1
+    assert list(read["top"]) == list(FRAGMENT)
+    assert read["top"]["kind"]["choices"] == ["a", "b"]
+    assert read["top"]["kind"]["default"] == "a"
+    assert read["top"]["source"]["suboptions"]["path"]["description"] == [f"As O({options.MODULE}:source.path)."]
+
+
+def test_a_document_that_was_changed_by_hand_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in (options.SOURCE, *(place for place, _key in options.PLACES)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    monkeypatch.setattr(options, "ROOT", tmp_path)
+    options.main(check=True)
+    stale = tmp_path / options.PLACES[0][0]
+    stale.write_text(stale.read_text().replace("choices: [any, grow, shrink, never]", "choices: [any, grow]"))
+    with pytest.raises(SystemExit, match=options.PLACES[0][0]):
+        options.main(check=True)
+    options.main(check=False)
+    assert stale.read_text() == (ROOT / options.PLACES[0][0]).read_text()

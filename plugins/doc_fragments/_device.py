@@ -27,11 +27,11 @@ options:
     description:
       - The device's user alias, the one name that is the same in the running guest and in the persistent configuration,
         and that survives reboots and migrations.
-      - V(ua-) is put in front where it is missing, as libvirt demands it of user aliases.
+      - V(ua-) is put in front if it is missing, as libvirt requires of user aliases.
       - Letters, digits, V(-) and V(_) only. libvirt drops any other alias silently, so it is refused here.
       - Without an alias, what is given of O(model), O(node), O(source.path), O(slot) and O(base) must fit a single
         device in each scope, or none. A device that is attached without alias can later be found only by these, which
-        the task warns of.
+        the task warns about.
       - See O(adopt) for a device that has no user alias yet.
       - At least one of O(alias), O(model), O(node), O(slot) and O(base) is required.
     type: str
@@ -75,7 +75,7 @@ options:
   node:
     description:
       - The guest's NUMA cell that the memory belongs to. For all models but virtio-pmem.
-      - A new device gets the domain's only cell where there is just one.
+      - A new device gets the domain's only cell if there is just one.
       - It can't be changed on a running guest.
     type: int
   access:
@@ -161,7 +161,7 @@ options:
     default: any
   replace:
     description:
-      - Whether a device of the running guest may be detached and attached anew where something declared can't be
+      - Whether a device of the running guest may be detached and attached again if something declared can't be
         changed otherwise.
       - Only for what can be unplugged, a dimm or (with QEMU 8.1) a virtio-mem device. Until it is back, the guest is
         without it.

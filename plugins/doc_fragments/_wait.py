@@ -24,12 +24,12 @@ options:
   wait_timeout:
     description:
       - How many seconds to wait at most. Then the task fails with RV(error_code=not_converged).
-      - The wait ends earlier where it can't help, for example because the domain stopped.
+      - The wait ends earlier if it can't help, for example because the domain stopped.
     type: int
     default: 120
   wait_sleep:
     description:
-      - How many seconds pass between two looks at the domain where libvirt sends no event. Events are acted on at once.
+      - How many seconds pass between two looks at the domain if libvirt sends no event. Events are acted on at once.
     type: int
     default: 1
   wait_tolerance:

@@ -48,7 +48,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The sentences; empty where nothing is wrong.
+  description: The sentences; empty if nothing is wrong.
   type: list
   elements: str
 """

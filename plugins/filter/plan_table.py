@@ -39,7 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The lines, the titles first; empty where there are no rows.
+  description: The lines, the titles first; empty if there are no rows.
   type: list
   elements: str
 """

@@ -36,7 +36,7 @@ notes:
     C(pcie-root-port) for a device that is attached while it runs. libvirt before 9.5.0 also needs a free memory slot.
   - The guest needs the C(virtio_mem) driver (Linux 5.8 or later), and to give memory back it must have onlined it as
     movable (C(memhp_default_state=online_movable)).
-  - QEMU reports a size at most once a second, so a wait takes a second or so even where the guest is faster.
+  - QEMU reports a size at most once a second, so a wait takes a second or so even if the guest is faster.
 seealso:
   - name: Memory devices in libvirt
     description: The elements behind the options.
@@ -133,7 +133,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 domain:
-  description: The domain as the task found it, or left it where it changed something. V(null) if it was not found.
+  description: The domain as the task found it, or left it if it changed something. V(null) if it was not found.
   returned: always
   type: dict
   contains:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: memory_device_info
-short_description: Tell the truth about the memory devices of libvirt domains
+short_description: Report the memory devices of libvirt domains
 version_added: 0.1.0
 author:
   - virtmem.libvirt contributors (@virtmem)
@@ -19,7 +19,7 @@ description:
   - Says of each device what the running guest has and what is configured, whether the guest has got what was
     requested of it, and how a task
     would name the device.
-  - Says where things have drifted apart, see RV(domains[].drift).
+  - Says what has drifted apart, see RV(domains[].drift).
 extends_documentation_fragment:
   - virtmem.libvirt._attributes.info
   - virtmem.libvirt._connection

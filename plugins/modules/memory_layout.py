@@ -21,7 +21,7 @@ description:
     slowest of them.
   - What gives memory back comes before what takes it. Nobody waits for it without need. If QEMU refuses a new device
     meanwhile, since the host has no memory for it, the device is attached when the guests have given their memory back.
-  - All domains are read and planned before anything is changed. Where one can't have what is declared for it,
+  - All domains are read and planned before anything is changed. If one can't have what is declared for it,
     because it does not exist,
     an option is wrong, or its C(maxMemory), slots or ports do not suffice, the task fails and changes nothing
     anywhere.
@@ -291,7 +291,7 @@ duration:
   sample: 1.4
 error_code:
   description:
-    - What went wrong, as RV(virtmem.libvirt.memory_device#module:error_code). C(domains_failed) where it is more
+    - What went wrong, as RV(virtmem.libvirt.memory_device#module:error_code). C(domains_failed) if it is more
       than one domain.
   returned: on failure
   type: str

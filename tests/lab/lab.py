@@ -214,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     again = command("restart", restart, "end the daemon, if it has not ended yet, and start it again; the guests go on")
     again.add_argument("--after", type=float, default=0, metavar="SECONDS", help="so long after it has ended (0)")
-    again.add_argument("--kill", action="store_true", help="by SIGKILL, so that it can't end in good order")
+    again.add_argument("--kill", action="store_true", help="by SIGKILL, so that it can't end cleanly")
     command("sgx", pretend_sgx, "let definitions have sgx-epc devices, though no guest can be started with one")
     command("uri", uri, "print the lab's URI")
     command("list", names, "list the guests")
@@ -236,9 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         ("console", console, "print what the guest has written to its console"),
     ):
         command(name, function, text).add_argument("name")
-    file = command(
-        "file", memory_file, "print the path of a sparse file for a memory device; it is made where it is missing"
-    )
+    file = command("file", memory_file, "print the path of a sparse file for a memory device; it is created if missing")
     file.add_argument("name")
     file.add_argument("size", help="such as 256MiB")
     command("virsh", virsh, "run virsh on the lab").add_argument("arguments", nargs=argparse.REMAINDER)

@@ -468,5 +468,5 @@ STAGES: tuple[Stage, ...] = (
     Stage("fuzz", "rest", "generated options, XML, tasks and faults", fuzz),
     Stage("molecule", "rest", "roles, playbooks and examples, as their users run them", molecule),
     Stage("model", "rest", "the model of libvirt against the real ones", model),
-    Stage("faults", "rest", "daemons, guests, connections and disks that fail, a part of every kind", faults),
+    Stage("faults", "rest", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
 )

@@ -57,7 +57,7 @@ class Changes(Calls):
             VirtmemError: as `attach`.
         """
         call = functools.partial(self._domains[uuid].detachDeviceAlias, alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        self._change("ask for the device", {"op": "detach", "scope": LIVE}, call)
+        self._change("request the device's removal", {"op": "detach", "scope": LIVE}, call)
 
     def define(self, xml: str) -> None:
         """Replaces a domain's persistent definition.

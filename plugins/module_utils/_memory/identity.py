@@ -193,7 +193,9 @@ def selector(domain: Domain, live: Device | None, config: Device | None) -> dict
     properties = {name: getattr(sides[0], name) for name in ("model", "node", "path")}
     slot = {"slot": sides[0].slot} if sides[0].slot is not None else {}
     attempts: list[dict[str, t.Any]] = [{"alias": alias}] if alias else [{}, slot]
-    problem = VirtmemError("ambiguous_device", "It has no user alias, and nothing else tells it from other devices.")
+    problem = VirtmemError(
+        "ambiguous_device", "It has no user alias, and nothing else distinguishes it from other devices."
+    )
     for attempt in attempts:
         try:
             found = select_all(domain, Wish(**(attempt if alias else {**properties, **attempt})))

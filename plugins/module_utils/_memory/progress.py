@@ -34,8 +34,8 @@ _HINTS = {
     "(/sys/devices/system/memory/auto_online_blocks) and look for virtio_mem in dmesg; to shrink, that the memory is "
     "free "
     "and movable (auto_online_blocks=online_movable), since memory in use by the kernel can't be given back.",
-    PROGRESSING: "The guest was still moving. Give it more time with a larger wait_timeout; running the task again "
-    "resumes the wait.",
+    PROGRESSING: "The guest was still making progress. Give it more time with a larger wait_timeout; running the task "
+    "again resumes the wait.",
 }
 _HINT_NOT_GONE = (
     "The guest has not answered the request to give the device back. Check in the guest that it has booted and runs, "
@@ -167,7 +167,7 @@ def pointless(domain: Domain, goal: Goal) -> VirtmemError | None:
             f"Someone else requested {show(device.requested or 0)} of {device.alias} instead of "
             f"{show(goal.requested)} during the wait.",
             details | {"requested_now": device.requested},
-            "See that one party alone sizes the guest, and run the task again.",
+            "Make sure that nothing else sizes the guest, and run the task again.",
         )
     return None
 

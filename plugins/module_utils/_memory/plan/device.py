@@ -29,7 +29,7 @@ def _warnings(domain: Domain, wish: Wish, steps: t.Sequence[Step], cut: bool) ->
     if not wish.alias and any(step.op == ATTACH for step in steps):
         texts.append(
             "The device is attached without an alias, so the next run can only find it by its properties. "
-            "Give it an alias to name it for good."
+            "An alias would be its permanent name."
         )
     if cut:
         texts.append(

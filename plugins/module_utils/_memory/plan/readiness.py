@@ -46,14 +46,14 @@ def check(declaration: Declaration, domain: Domain) -> VirtmemError | None:
     if limit is None and declaration.slots is not None and domain.config.max_memory is None:
         return VirtmemError(
             "missing_option",
-            f"slots: domain {domain.name} has no maxMemory, and slots are slots of it.",
+            f"slots: domain {domain.name} has no maxMemory, so there is nothing for the slots to belong to.",
             {"option": "slots", "missing": ["max_memory"]},
-            "Give max_memory too.",
+            "Set max_memory too.",
         )
     if declaration.spare_ports and domain.config.free_ports is None:
         return VirtmemError(
             "invalid_option",
-            f"spare_ports: domain {domain.name} is no PCI Express machine (q35), and has no such ports.",
+            f"spare_ports: domain {domain.name} is not a PCI Express machine (q35), and has no such ports.",
             {"option": "spare_ports", "value": declaration.spare_ports},
             "Leave spare_ports out.",
         )

@@ -168,7 +168,7 @@ def _node(
             "missing_option",
             f"node: the domain has the NUMA cells {listed}, so a new device must say which it belongs to.",
             {"option": "node", "scope": scope_name, "cells": list(cells)},
-            "Give node.",
+            "Set node.",
         )
     has = f"has the NUMA cells {listed}" if cells else "has no NUMA cell"
     return VirtmemError(

@@ -69,7 +69,7 @@ def check_size(value: int, block_size: int | None, arch: str) -> VirtmemError | 
     if value == 0:
         return VirtmemError(
             "invalid_option",
-            "size: 0 is no size for a device.",
+            "size: it is 0, and must be greater than 0.",
             {"option": "size", "value": 0},
             f"Give a multiple of {show(unit)}.",
         )
@@ -98,7 +98,7 @@ def check_options(model: str, names: t.Iterable[str]) -> VirtmemError | None:
     having = [other for other, row in models.MODELS.items() if row.has_option(name)]
     return VirtmemError(
         "invalid_option",
-        f"{option_name(name)}: means nothing for a device of model {model}, only for {', '.join(having)}.",
+        f"{option_name(name)}: is not supported by model {model}, only by {', '.join(having)}.",
         {"option": option_name(name), "model": model, "models": having},
         "Leave it out, or choose another model.",
     )
@@ -110,7 +110,7 @@ def check_uuid(value: str, arch: str) -> VirtmemError | None:
         return None
     return VirtmemError(
         "invalid_option",
-        f"uuid: an nvdimm of a {arch} guest can't have one, only one of a pSeries guest.",
+        f"uuid: only pSeries guests support the UUID of an nvdimm; this guest is {arch}.",
         {"option": "uuid", "value": value, "arch": arch},
         "Leave it out.",
     )

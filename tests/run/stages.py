@@ -268,10 +268,10 @@ def unit(shop: Workshop, tally: Tally) -> None:
     _coverage(tally, node, env)
     _pytest(
         tally,
-        "the runner itself",
+        "the runner, and what CONTRIBUTING promises",
         node,
         {**env, "VIRTMEM_RUN": str(ROOT / "tests" / "run")},
-        "tests/run/test_parsers.py",
+        "tests/run",
     )
     oldest = shop.pythons.get(OLDEST_PYTHON)
     if oldest is None:

@@ -24,7 +24,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import co
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import element
-from ansible_collections.virtmem.libvirt.plugins.modules import memory_device
+from ansible_collections.virtmem.libvirt.plugins.modules import memory_device, memory_device_info, memory_layout
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 
 FAMILIES = [
@@ -62,6 +62,11 @@ def same(spec: t.Mapping[str, t.Any], documented: t.Mapping[str, t.Any]) -> None
 @pytest.mark.parametrize(("spec", "fragment"), FAMILIES)
 def test_the_options_are_those_of_the_documentation(spec: dict[str, t.Any], fragment: t.Any) -> None:
     same(spec, options_of(fragment.ModuleDocFragment.DOCUMENTATION))
+
+
+def test_the_options_of_the_other_modules_are_documented_too() -> None:
+    same(_options.LAYOUT_OPTIONS, options_of(memory_layout.DOCUMENTATION))
+    same(_options.INFO_OPTIONS, options_of(memory_device_info.DOCUMENTATION))
 
 
 def test_the_module_has_no_options_but_those() -> None:

@@ -65,6 +65,11 @@ def test_every_property_that_a_model_has_stands_somewhere_in_its_element() -> No
         assert set(row.required) <= placed
 
 
+def test_every_property_is_one_of_some_model() -> None:
+    had = models._EVERY_MODEL.union(*(row.options for row in models.MODELS.values()))
+    assert had == set(properties.PROPERTIES)
+
+
 def test_every_feature_of_a_model_is_known() -> None:
     features = {*support.NEEDS, models.ALWAYS, models.NEVER}
     for model, row in models.MODELS.items():

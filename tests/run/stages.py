@@ -270,7 +270,7 @@ def unit(shop: Workshop, tally: Tally) -> None:
         tally,
         "the runner, and what CONTRIBUTING promises",
         node,
-        {**env, "VIRTMEM_RUN": str(ROOT / "tests" / "run")},
+        env,
         "tests/run",
     )
     oldest = shop.pythons.get(OLDEST_PYTHON)

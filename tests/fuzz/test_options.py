@@ -13,7 +13,6 @@ import traceback
 import typing as t
 import xml.etree.ElementTree as ET
 from collections import Counter
-from dataclasses import dataclass
 
 import pytest
 
@@ -30,13 +29,13 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
     ABSENT,
     CONFIG,
     LIVE,
-    SCOPES,
     Declaration,
     Wish,
 )
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.domain import ATTACH, DevicePlan, Plan, Step
 from ansible_collections.virtmem.libvirt.tests.fuzz import _generated as generated
+from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils._memory import _elements as elements
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,41 +62,31 @@ VALIDATORS = {
 }
 
 
-@dataclass
-class Hypervisor:
-    """What `prepare` needs of a connection: domains as they are told of, by whatever name."""
+class Anyone(model.Connection):
+    """A connection to the model of libvirt that has each domain by whatever name, one after the other."""
 
-    told: t.Sequence[generated.Told]
-    known: support.Versions
-    sgx: bool
-    asked: int = 0
+    asked = 0
 
     def find(self, domain: str) -> str:
-        """The name of the next domain as its UUID; there are none with very long names."""
+        """The next domain; there are none with very long names."""
         if len(domain) > 200:
             raise VirtmemError("domain_not_found", "There is none.", {}, "Look for it.")
         self.asked += 1
-        return domain
+        machines = list(self.libvirt.machines)
+        # A domain that is asked for once more is another one, or the same again.
+        return machines[(self.asked - 1) % len(machines)]
 
-    def read(self, uuid: str, scopes: t.Collection[str] = SCOPES) -> _libvirt.Reading:
-        """The domain, all of it."""
-        told = self.told[(self.asked - 1) % len(self.told)]
-        assert set(scopes) == set(SCOPES)
-        return _libvirt.Reading(
-            uuid, uuid, told.state, told.config is not None, told.error_paused, told.live, told.config
-        )
 
-    def versions(self) -> support.Versions:
-        """Of libvirt and QEMU."""
-        return self.known
-
-    def capabilities(self) -> str:
-        """Two nodes, two sizes of pages."""
-        return generated.CAPABILITIES
-
-    def domain_capabilities(self) -> str:
-        """With or without SGX."""
-        return generated.DOMAIN_CAPABILITIES.format("yes" if self.sgx else "no")
+def hypervisor(told: t.Sequence[generated.Told], known: support.Versions, sgx: bool) -> Anyone:
+    """The model with these domains, as they are told of: nothing is refused on the way in."""
+    libvirt = model.Libvirt(known, capabilities=generated.CAPABILITIES)
+    libvirt.domain_capabilities = generated.DOMAIN_CAPABILITIES.format("yes" if sgx else "no")
+    for number, domain in enumerate(told):
+        config, live = (None if text is None else ET.fromstring(text) for text in (domain.config, domain.live))
+        machine = model.Machine(f"domain{number}", f"uuid{number}", config, live)
+        machine.state, machine.error_paused = domain.state, domain.error_paused
+        libvirt.machines[machine.uuid] = machine
+    return Anyone(libvirt)
 
 
 SEEN: Counter[str] = Counter()
@@ -229,7 +218,7 @@ def test_a_plan_or_a_declared_error(
         wanted = orders(module, params)
         patience = _options.patience_from(params)
         _options.text_of(params, "uri")
-        jobs = whole.prepare(t.cast("_libvirt.Hypervisor", Hypervisor(told, versions, sgx)), wanted, patience)
+        jobs = whole.prepare(t.cast("_libvirt.Hypervisor", hypervisor(told, versions, sgx)), wanted, patience)
     except VirtmemError as error:
         declared(error)
         return
@@ -254,9 +243,9 @@ def test_the_generated_got_everywhere() -> None:
 
 
 @pytest.fixture
-def any_domain(monkeypatch: pytest.MonkeyPatch) -> list[Hypervisor]:
+def any_domain(monkeypatch: pytest.MonkeyPatch) -> list[Anyone]:
     """The one connection that there is, to be put in."""
-    there: list[Hypervisor] = []
+    there: list[Anyone] = []
 
     class Connection:
         """In the place of `_libvirt.connect`."""
@@ -264,7 +253,7 @@ def any_domain(monkeypatch: pytest.MonkeyPatch) -> list[Hypervisor]:
         def __init__(self, _uri: str, read_only: bool = False, **_more: t.Any) -> None:
             assert not read_only
 
-        def __enter__(self) -> Hypervisor:
+        def __enter__(self) -> Anyone:
             return there[0]
 
         def __exit__(self, *_exc: object) -> None:
@@ -281,7 +270,7 @@ ALWAYS = {"changed", "restart_required", "restart_reasons", "duration"}
 @settings(max_examples=max(settings().max_examples // 10, 1))
 @given(generated.tasks(), generated.domains(), st.sampled_from(VERSIONS))
 def test_the_whole_module_answers_in_json(
-    any_domain: list[Hypervisor],
+    any_domain: list[Anyone],
     capsys: pytest.CaptureFixture[str],
     task: tuple[str, dict[str, t.Any]],
     told: generated.Told,
@@ -292,7 +281,7 @@ def test_the_whole_module_answers_in_json(
     params = checked(module, options)
     if params is None or not printable(params):
         return
-    any_domain[:] = [Hypervisor([told], versions, True)]
+    any_domain[:] = [hypervisor([told], versions, True)]
     capsys.readouterr()
     arguments = {**options, "_ansible_check_mode": True, "_ansible_diff": True}
     with testing.patch_module_args(arguments), pytest.raises(SystemExit):

@@ -157,6 +157,7 @@ class Libvirt:
     lag: float = 1.5  # what a guest takes to answer
     machines: dict[str, Machine] = field(default_factory=dict)
     capabilities: str = "<capabilities/>"
+    domain_capabilities: str = "<domainCapabilities/>"
     host_memory: int | None = None  # KiB that all memory devices have together; None for as much as is wanted
     config_refused: bool = False  # the disk where configurations are stored is full
     listeners: list[t.Callable[[str, str | None, bool], None]] = field(default_factory=list)
@@ -836,8 +837,8 @@ class Connection:
         return str(self._call(lambda: self.libvirt.capabilities))
 
     def domain_capabilities(self) -> str:
-        """Nothing declared here asks for them."""
-        raise NotImplementedError
+        """What domains can have here."""
+        return str(self._call(lambda: self.libvirt.domain_capabilities))
 
     def watch(self, uuid: str) -> None:
         """Hears of this domain from now on."""

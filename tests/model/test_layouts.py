@@ -248,3 +248,17 @@ def test_a_domain_is_read_no_more_often_than_needed() -> None:
     run(host, {"a": requests(GIB)}, wait=False, connection=connection)
     # The versions, the name; once to plan, once before each of two steps, once to see what came of it.
     assert connection.calls - len(log) == 2 + 4
+
+
+def test_a_device_that_becomes_smaller_makes_room_for_the_others_first() -> None:
+    # 16 GiB are all that the domain may have: 1 GiB to boot with, and one device of 8 GiB.
+    host = libvirt(a=[dimm("ua-c", 8 * GIB)])
+    wishes = (
+        Wish(alias="ua-d", model="dimm", size=12 * GIB),
+        Wish(alias="ua-c", model="dimm", size=GIB, replace=True),
+    )
+    declared = {"a": Declaration(wishes)}
+    assert codes(run(host, declared)) == [None]
+    sizes = [size(host, "a", "size", alias, scope) for alias in ("ua-c", "ua-d") for scope in model.SCOPES]
+    assert sizes == [GIB, GIB, 12 * GIB, 12 * GIB]
+    assert run(host, declared)[0].steps == ()

@@ -49,6 +49,8 @@ def _rank(domain: Domain, wish: Wish) -> int:
     sides = [found[scope] for scope in domain.scopes()]
     if any(device is None or (wish.size or 0) > device.size for device in sides):
         return GROW  # whatever is requested of it elsewhere, it needs room itself
+    if wish.size is not None and any(device is not None and wish.size < device.size for device in sides):
+        return REMOVE  # what it has too much of is room for others, at once if it is replaced
     now = [device.requested for device in found.values() if device is not None and device.requested is not None]
     return SHRINK if wish.requested is not None and now and wish.requested < max(now) else GROW
 

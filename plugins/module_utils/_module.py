@@ -81,7 +81,7 @@ class Report:
 
     @property
     def _as_planned(self) -> bool:
-        """Whether the plans tell how it would end: where anything speaks against one of them, none is carried out."""
+        """Whether the plans tell how it would end: if anything speaks against one of them, none is carried out."""
         return self.planned_only and not any(job.error for job in self.jobs)
 
     def devices(self, job: Job) -> list[dict[str, t.Any] | None]:
@@ -217,7 +217,7 @@ def _interruption(hypervisor: connection.Hypervisor) -> t.Callable[[], bool]:
 def _manage(uri: str, orders: t.Sequence[Order], patience: Patience, report: Report) -> None:
     """Read, plan, and (unless it is check mode) change and wait; the report learns every step of the way.
 
-    Where anything speaks against the plan of any domain, nothing is changed in any.
+    If anything speaks against the plan of any domain, nothing is changed in any.
     """
     report.tolerance = patience.tolerance
     with connection.connect(uri, patience=patience.timeout) as hypervisor:
@@ -235,7 +235,7 @@ def _manage(uri: str, orders: t.Sequence[Order], patience: Patience, report: Rep
 
 
 def _named(error: VirtmemError, domain: str) -> VirtmemError:
-    """The error as it must be told where there is more than one domain that it could be about."""
+    """The error as it must be told if there is more than one domain that it could be about."""
     # A name that was refused may be anything.
     name = domain if domain.isprintable() and len(domain) <= _options.LONGEST_NAME else size.shown(domain)
     return VirtmemError(error.error_code, f"{name}: {error.msg}", {"domain": name, **error.details}, error.hint)

@@ -36,7 +36,7 @@ Clock = t.Callable[[], float]
 
 
 def choose(listed: t.Sequence[Listed], wanted: t.Sequence[str] | None, uri: str) -> list[Listed]:
-    """The domains that are meant by names, UUIDs and patterns; all of them where nothing is given.
+    """The domains that are meant by names, UUIDs and patterns; all of them if nothing is given.
 
     A pattern may match nothing, a name or UUID must exist.
 

@@ -55,7 +55,7 @@ def _text(side: Result | None) -> str:
 
 
 def _both(device: Result | None, scopes: t.Sequence[str]) -> str:
-    """A device as people read it; where the next boot brings something else, that too."""
+    """A device as people read it; if the next boot brings something else, that too."""
     texts = [_text((device or {}).get(scope)) for scope in scopes]
     if len(set(texts)) > 1:
         return f"{texts[0]} ({texts[1]} at boot)"
@@ -132,7 +132,7 @@ def _device_row(name: str, device: Result, scopes: t.Sequence[str]) -> Row:
 
 
 def _domain_row(planned: Result, declared: Result, capacity: Result) -> Row | None:
-    """The row about what makes a domain able to take devices, where that is declared."""
+    """The row about what makes a domain able to take devices, if that is declared."""
     words = (("max_memory", "maxMemory {}"), ("slots", "{} slots"), ("spare_ports", "{} free ports"))
     wanted = [text.format(declared[name]) for name, text in words if declared.get(name) is not None]
     if not wanted:
@@ -157,7 +157,7 @@ def _domain_row(planned: Result, declared: Result, capacity: Result) -> Row | No
 
 
 def _wish(device: Result) -> str:
-    """What a declaration says of a device, where there is no plan that could."""
+    """What a declaration says of a device, if there is no plan that could."""
     if device.get("state") == "absent":
         return "none"
     sizes = [device.get("requested"), device.get("size")]
@@ -321,7 +321,7 @@ _COLUMNS = (
     ("reached", "REACHED"),
     ("outcome", "OUTCOME"),
 )
-# Columns that are left out where no row has anything for them.
+# Columns that are left out if no row has anything for them.
 _OPTIONAL = ("reached", "outcome")
 
 
@@ -332,7 +332,7 @@ def _cell(value: t.Any) -> str:
 
 
 def table(rows: t.Sequence[Result]) -> list[str]:
-    """The rows as lines of a table; no lines where there are no rows."""
+    """The rows as lines of a table; no lines if there are no rows."""
     if not rows:
         return []
     columns = [(name, title) for name, title in _COLUMNS if name not in _OPTIONAL or any(row.get(name) for row in rows)]

@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import labs
-from checks import die
+from checks import Command, die
 from workshop import COLLECTION, Workshop, WorkshopError
 
 GUEST = "demo"
@@ -31,8 +32,8 @@ QUIET = {
 }
 
 
-def _guests(lab: labs.Lab) -> None:
-    """Both guests, booting at the same time."""
+def boot(lab: labs.Lab) -> None:
+    """Both guests, at the same time."""
     wanted = {GUEST: "driver", WITHOUT_DRIVER: "nodriver"}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         booting = [
@@ -42,11 +43,8 @@ def _guests(lab: labs.Lab) -> None:
             guest.result()
 
 
-def _play(shop: Workshop, lab: labs.Lab) -> int:
-    venv = shop.controller()
-    env = {**shop.environment(venv), **QUIET}
-    if sys.stdout.isatty():
-        env.pop("NO_COLOR")
+def playbook(venv: Path, lab: labs.Lab) -> Command:
+    """The command that shows it."""
     variables = {
         "demo_uri": lab.uri,
         "demo_guest": GUEST,
@@ -54,7 +52,15 @@ def _play(shop: Workshop, lab: labs.Lab) -> int:
         "demo_guest_without_driver": WITHOUT_DRIVER,
         "demo_memtotal_command": [str(lab.command), "memtotal"],
     }
-    command = [str(venv / "bin" / "ansible-playbook"), "virtmem.libvirt.demo", "--extra-vars", json.dumps(variables)]
+    return [venv / "bin" / "ansible-playbook", "virtmem.libvirt.demo", "--extra-vars", json.dumps(variables)]
+
+
+def _play(shop: Workshop, lab: labs.Lab) -> int:
+    venv = shop.controller()
+    env = {**shop.environment(venv), **QUIET}
+    if sys.stdout.isatty():
+        env.pop("NO_COLOR")
+    command = [str(word) for word in playbook(venv, lab)]
     return subprocess.run(command, cwd=COLLECTION, env=env, stdin=subprocess.DEVNULL, check=False).returncode
 
 
@@ -74,7 +80,7 @@ def main() -> int:
         shop.controller()
         print("Starting a libvirtd of its own, and two Linux guests under plain emulation ...", flush=True)
         with labs.up(labs.HERE, "demo") as lab:
-            _guests(lab)
+            boot(lab)
             result = _play(shop, lab)
             print("Taking the lab down ...", flush=True)
     print("Done; nothing of it is left but .cache.")

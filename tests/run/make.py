@@ -7,21 +7,15 @@ repeated), `changelog` (a release)."""
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 import typing as t
-import zlib
 from pathlib import Path
 
+import pages
 from checks import Command, die
 from workshop import CACHE, COLLECTION, ROOT, TREE, Workshop, WorkshopError
-
-# The pages refer to a few places of Ansible's own documentation. Their list is looked up in the network at every build,
-# unless it is at hand; so here is one with what is referred to.
-ANSIBLE_DOCS = "https://docs.ansible.com/projects/ansible/devel/"
-LABELS = ("common_return_values", "ansible_configuration_settings", "ansible_collections.ansible.builtin.debug_module")
 
 
 def _run(command: Command, cwd: Path, env: t.Mapping[str, str]) -> None:
@@ -36,13 +30,6 @@ def build(shop: Workshop) -> None:
     _run(command, COLLECTION, shop.environment(shop.controller()))
 
 
-def _inventory(path: Path) -> None:
-    """A list of labels, in the format that Sphinx publishes them in."""
-    head = "# Sphinx inventory version 2\n# Project: Ansible\n# Version: devel\n# zlib\n"
-    lines = "".join(f"{label} std:label -1 index.html#{label} {label}\n" for label in LABELS)
-    path.write_bytes(head.encode() + zlib.compress(lines.encode()))
-
-
 def options(shop: Workshop) -> None:
     """The options of a device, in the documents that repeat them."""
     _run(["python", ROOT / "tests" / "run" / "options.py"], ROOT, shop.environment(shop.controller()))
@@ -50,21 +37,12 @@ def options(shop: Workshop) -> None:
 
 def docs(shop: Workshop) -> None:
     """The documentation's pages, in .cache/docs/build/html."""
-    venv = shop.venv("docs", shop.controller_python(), "controller", "docs")
-    env = shop.environment(venv)
-    folder = CACHE / "docs"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o755)
-    init = ["antsibull-docs", "sphinx-init", "--use-current", "--squash-hierarchy", "--fail-on-error"]
-    _run([*init, "--dest-dir", folder, "virtmem.libvirt"], TREE, env)
-    _inventory(folder / "ansible_devel.inv")
-    conf = folder / "conf.py"
-    mapping = f"intersphinx_mapping = {{'ansible_devel': ('{ANSIBLE_DOCS}', '../ansible_devel.inv')}}\n"
-    conf.write_text(
-        re.sub(r"^intersphinx_mapping = \{.*?^\}\n", mapping, conf.read_text(), flags=re.MULTILINE | re.DOTALL)
-    )
-    _run(["bash", "build.sh"], folder, env)
-    print(f"The pages begin at {folder / 'build' / 'html' / 'index.html'}")
+    env = pages.environment(shop)
+    pages.begin()
+    _run(pages.INIT, TREE, env)
+    pages.settle()
+    _run(pages.BUILD, pages.FOLDER, env)
+    print(f"The pages begin at {pages.FOLDER / 'build' / 'html' / 'index.html'}")
 
 
 def changelog(shop: Workshop) -> None:

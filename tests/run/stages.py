@@ -14,7 +14,9 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+import demo
 import labs
+import pages
 from checks import Command, Count, Problem, Ran, Tally, say
 from workshop import CACHE, COLLECTION, NODE_PYTHON, OLDEST_PYTHON, ROOT, TREE, Workshop, WorkshopError, show
 
@@ -451,6 +453,37 @@ def molecule(shop: Workshop, tally: Tally) -> None:
         tally.fail("the labs", str(error))
 
 
+# --- shown
+
+
+def shown(shop: Workshop, tally: Tally) -> None:
+    """What people are shown, or stand on: the pages, the demo, and the labs with all their commands."""
+    env = pages.environment(shop)
+    pages.begin()
+    tally.check("the pages, as files", pages.INIT, cwd=TREE, env=env)
+    if (pages.FOLDER / "conf.py").is_file():
+        pages.settle()
+        tally.check("the pages", pages.BUILD, cwd=pages.FOLDER, env=env)
+    venv = shop.controller()
+    try:
+        with labs.up(labs.HERE, "demo") as lab:
+            demo.boot(lab)
+            env = {**shop.environment(venv), **demo.QUIET}
+            tally.check("the demo", demo.playbook(venv, lab), cwd=COLLECTION, env=env, count=_demo)
+    except labs.LabError as error:
+        tally.fail("the demo's lab", str(error))
+    node = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    env = {**shop.environment(node), "VIRTMEM_LAB_PY": str(labs.LAB)}
+    _pytest(tally, "the labs themselves", node, env, "tests/lab")
+
+
+def _demo(ran: Ran) -> Count:
+    done = re.search(r"^localhost +: ok=(\d+) .*failed=0 ", ran.output, re.MULTILINE)
+    if ran.ok and (done is None or int(done.group(1)) < 5):
+        raise Problem("The demo showed nothing.")
+    return Count(1) if ran.ok else Count(0, 1)
+
+
 # In the order in which they run inside their lane. A stage for another lab is one more row with another labs.Kind.
 # Two lanes, for two processors, of about the same length. The targets of the labs share a folder of ansible-test's, so
 # they are one lane.
@@ -462,6 +495,7 @@ STAGES: tuple[Stage, ...] = (
         f"the targets that depend on the hypervisor, on {labs.TRIXIE.what}",
         functools.partial(integration, labs.TRIXIE),
     ),
+    Stage("shown", "targets", "the documentation's pages, the demo, the labs' own tests", shown),
     Stage("lint", "rest", "style, types, YAML, documentation, licences", lint),
     Stage("sanity", "rest", "ansible-test sanity", sanity),
     Stage("package", "rest", "build, install, galaxy-importer", package),

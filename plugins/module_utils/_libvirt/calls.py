@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 """Calls of libvirt: made in time, and their errors as the project's own.
 
-Where an error comes from libvirt, its code decides, never its text: messages are translated to the daemon's language.
+If an error comes from libvirt, its code decides, never its text: messages are translated to the daemon's language.
 """
 
 from __future__ import annotations

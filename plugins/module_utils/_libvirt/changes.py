@@ -50,7 +50,7 @@ class Changes(Calls):
     def unplug(self, uuid: str, alias: str) -> None:
         """Asks the running guest to give a device back, and returns at once.
 
-        The call that takes an element instead blocks for 5 s, and then says that all is well even where nothing
+        The call that takes an element instead blocks for 5 s, and then says that all is well even if nothing
         happened (9.0 to 11.3); here it is up to the events and the live XML to tell.
 
         Raises:

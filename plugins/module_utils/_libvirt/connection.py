@@ -290,7 +290,7 @@ def connect(uri: str, read_only: bool = False, patience: float = 0.0) -> t.Itera
     Args:
         uri: libvirt's URI.
         read_only: let libvirt refuse everything but reading.
-        patience: how long a single change may take, in seconds, where that is more than a minute.
+        patience: how long a single change may take, in seconds, if that is more than a minute.
 
     Raises:
         VirtmemError: `connection_failed`, `access_denied`.

@@ -70,12 +70,12 @@ class Definition:
     slots: int = 0
     cells: tuple[int, ...] = ()  # the ids of the NUMA cells
     arch: str = "x86_64"
-    free_ports: int | None = None  # hot-plug capable PCI Express ports; None where the machine has no such limit
+    free_ports: int | None = None  # hot-plug capable PCI Express ports; None if the machine has no such limit
     port_room: int | None = None  # how many more such ports its PCI Express root takes
     other_aliases: frozenset[str] = frozenset()  # of the devices that are no memory
     acpi: bool = True  # DIMMs are plugged through it
     current_memory: int | None = None  # <currentMemory>
-    cell_memory: int | None = None  # what the NUMA cells have together; None where there are none
+    cell_memory: int | None = None  # what the NUMA cells have together; None if there are none
     balloon: bool = True  # whether libvirt learns from the guest how much it uses
     active: bool = False  # whether this is a running guest's
     processors: int = 1  # the most that the guest can have
@@ -145,7 +145,7 @@ class Host:
     # NUMA node -> size of a page in bytes -> how many pages of that size the node's pool has
     pages: t.Mapping[int, t.Mapping[int, int]]
     page_sizes: frozenset[int]  # what the processor and kernel support, whether a pool has any or not
-    sgx: bool | None = None  # whether it can give guests SGX memory; None where nobody asked
+    sgx: bool | None = None  # whether it can give guests SGX memory; None if nobody asked
 
     @property
     def smallest_page(self) -> int:

@@ -50,7 +50,7 @@ ERROR_CODES: dict[str, str] = {
     "not_converged": "The guest's actual size did not reach the requested one within the timeout.",
     "requested_exceeds_size": "The requested size is above the maximum size of the device.",
     "scope_unavailable": "The domain has no such scope: it is not running, or it is transient.",
-    "task_interrupted": "The task was told to end (Ctrl-C, SIGTERM) before everything was reached.",
+    "task_interrupted": "The task was interrupted (Ctrl-C, SIGTERM) before everything was as declared.",
     "unsupported": "This libvirt or QEMU is too old for what the task asks.",
 }
 

@@ -35,7 +35,7 @@ _LONGEST_ALIAS = 120  # QEMU object ids get a prefix of their own, and people ha
 
 
 def user_alias(text: str) -> str:
-    """The alias as libvirt keeps it, with `ua-` added where it is missing.
+    """The alias as libvirt keeps it, with `ua-` added if it is missing.
 
     libvirt drops an alias with any other character without a word, and the device could never be found again.
 
@@ -76,7 +76,7 @@ def _by_alias(definition: Definition, wish: Wish, scope: str) -> Device | None:
 
 
 def select(definition: Definition, wish: Wish, scope: str) -> Device | None:
-    """The device in this scope that the wish names, or None where there is none.
+    """The device in this scope that the wish names, or None if there is none.
 
     Raises:
         VirtmemError: `alias_conflict`, `ambiguous_device`.
@@ -92,9 +92,9 @@ def select(definition: Definition, wish: Wish, scope: str) -> Device | None:
 
 
 def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
-    """The device that the wish names in each scope of the domain, None where it is not there.
+    """The device that the wish names in each scope of the domain, None if it is not there.
 
-    What a user alias joins is one device, even where the properties that were given fit only one side of it. An
+    What a user alias joins is one device, even if the properties that were given fit only one side of it. An
     alias that only one side has yet (the configuration was given it, and the guest has not been restarted) joins
     with the one device of the other side that is the same but for the alias. An alias that neither side has is given
     to a device that has none so far, which all the given properties fit, if the wish says so.
@@ -125,7 +125,7 @@ def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
     known = found[here]
     if known is None or (len(sides) == 2 and not _has_alias(domain.scope(there), known)):
         return found
-    # The alias joins, even where the other side has something else that what is given fits. What must go takes no
+    # The alias joins, even if the other side has something else that what is given fits. What must go takes no
     # device of the configuration with it that does not have the alias: it may only look like the one that has gone.
     by_likeness = here == CONFIG or wish.state != ABSENT
     return {here: known, there: _other_side(domain, known, here, there, by_likeness)}
@@ -154,7 +154,7 @@ def again(domain: Domain, before: t.Mapping[str, Device | None]) -> dict[str, De
 def pairs(domain: Domain) -> list[tuple[Device | None, Device | None]]:
     """Every device once, with its live and its persistent side, in the order of the running guest.
 
-    A user alias joins two sides; then being alike does, first where neither side has an alias. Where several are alike
+    A user alias joins two sides; then being alike does, first if neither side has an alias. If several are alike
     it makes no difference which of them are joined.
     """
     live = list(domain.live.devices) if domain.live else []
@@ -274,7 +274,7 @@ def kind(device: Device) -> tuple[t.Any, ...]:
 
 
 def _other_side(domain: Domain, device: Device, here: str, there: str, by_likeness: bool) -> Device | None:
-    """The same device in the other scope, by its alias, or by everything else where only this side has one."""
+    """The same device in the other scope, by its alias, or by everything else if only this side has one."""
     mine, others = domain.scope(here), domain.scope(there)
     if mine is None or others is None or device.user_alias is None:
         return None

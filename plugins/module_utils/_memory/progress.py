@@ -70,7 +70,7 @@ class Goal:
         return 0
 
     def reached(self, device: Device | None, tolerance: Tolerance) -> bool:
-        """Whether the live device, None where it is not there, is as it must be."""
+        """Whether the live device, None if it is not there, is as it must be."""
         if self.gone or device is None:
             return self.gone and device is None
         return self.distance(device.current or 0) <= tolerance.of(self.target)
@@ -92,7 +92,7 @@ class Movement:
         return Movement(self.first, current, self.started, now)
 
     def quiet_for(self, now: float) -> float:
-        """Seconds since the last movement, or since the start where there was none."""
+        """Seconds since the last movement, or since the start if there was none."""
         return now - (self.started if self.moved is None else self.moved)
 
     def diagnosis(self, now: float) -> str:
@@ -111,9 +111,9 @@ def outcome(device: Device | None, goal: Goal | None, wish: Wish | None, toleran
     """Whether a running guest has what is declared, and how many bytes lie between.
 
     Args:
-        device: the device of the running guest; None where it is not there.
+        device: the device of the running guest; None if it is not there.
         goal: what the plan wants of the guest in the end, if it wants a size.
-        wish: the declaration; None where the device itself is all there is to go by.
+        wish: the declaration; None if the device itself is all there is to go by.
         tolerance: what is near enough.
     """
     if wish is not None and wish.state == ABSENT:
@@ -202,7 +202,7 @@ def not_converged(
 
 
 def held(device: Device | None, goal: Goal) -> int:
-    """How much memory of the device the guest holds, in bytes: all of it where a device is plugged as a whole."""
+    """How much memory of the device the guest holds, in bytes: all of it if a device is plugged as a whole."""
     if device is None:
         return 0
     return device.size if goal.gone and device.current is None else device.current or 0

@@ -39,7 +39,7 @@ _SHOWN = 60  # characters of a bad value that a message repeats
 
 
 def shown(value: object) -> str:
-    """A user's value for a message: quoted, on one line, cut where it is very long."""
+    """A user's value for a message: quoted, on one line, cut if it is very long."""
     text = repr(str(value))
     return text if len(text) <= _SHOWN else text[: _SHOWN - 4] + "...'"
 

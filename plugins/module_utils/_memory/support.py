@@ -64,7 +64,7 @@ NEEDS: t.Mapping[str, Need] = {
 
 # libvirt before 9.5.0 counts every memory device against maxMemory's slots, later ones only DIMMs.
 SLOTS_ONLY_FOR_DIMMS = 9_005_000
-# libvirt 9.6.0 and later add the first NUMA cell themselves where maxMemory is set.
+# libvirt 9.6.0 and later add the first NUMA cell themselves if maxMemory is set.
 ADDS_NUMA_CELL = 9_006_000
 
 # libvirt aligns every memory device to 2 MiB, on s390x too (qemuDomainGetMemoryModuleSizeAlignment), and those of

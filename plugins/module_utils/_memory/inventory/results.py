@@ -75,7 +75,7 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """How people are told which one is meant."""
+        """What a message calls it."""
         sides = [device for device in (self.live, self.config) if device is not None]
         return next((item.user_alias for item in sides if item.user_alias), None) or sides[0].alias or sides[0].model
 
@@ -86,7 +86,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which devices are told of; all of them where nothing is given."""
+    """Which devices are reported; all of them if nothing is given."""
 
     models: t.Collection[str] | None = None
     aliases: t.Collection[str] | None = None

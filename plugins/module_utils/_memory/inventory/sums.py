@@ -62,7 +62,7 @@ def describe(domain: Domain, selection: Selection, versions: support.Versions) -
 
 
 def unreadable(name: str, uuid: str, state: str, persistent: bool, error: VirtmemError) -> dict[str, t.Any]:
-    """What is told of a domain that could not be read."""
+    """What is reported about a domain that could not be read."""
     return {
         "name": name,
         "uuid": uuid,

@@ -38,7 +38,7 @@ def may_move(now: int, wanted: int, resize: str) -> bool:
 
 
 def goal_of(wish: Wish, now: int, target: int) -> Goal:
-    """What the guest must reach: the target, or at least (at most) that where the device may keep what it has."""
+    """What the guest must reach: the target, or at least (at most) that if the device may keep what it has."""
     if now == target or may_move(now, target, wish.resize):
         return Goal(wish, target, target, target, staged=(wish.requested or 0) - target)
     if wish.resize == "never":
@@ -70,7 +70,7 @@ def _new_values(definition: Definition, wish: Wish) -> dict[str, t.Any]:
         # A page of the ordinary size means no huge pages, and no smaller block.
         values.setdefault("block", max(wish.pagesize or 0, support.smallest_block(definition.arch)))
     wants_node = "node" not in values and models.facts(model).has_option("node")
-    # A virtio-mem guest on s390x has no NUMA cells at all; elsewhere libvirt adds the first where there is none.
+    # A virtio-mem guest on s390x has no NUMA cells at all; elsewhere libvirt adds the first if there is none.
     if wants_node and len(definition.cells) <= 1 and (definition.cells or definition.arch != "s390x"):
         values["node"] = definition.cells[0] if definition.cells else 0
     return values
@@ -114,7 +114,7 @@ def attach_step(
 ) -> tuple[Step, VirtmemError | None]:
     """The step that attaches the device, and what stands against it in this scope.
 
-    Where the other scope has the device, it is the pattern: the two must be one device after the next boot.
+    If the other scope has the device, it is the pattern: the two must be one device after the next boot.
     """
     values = _values_of(twin) | wish.given() if twin else _new_values(definition, wish)
     if twin:  # its place is its own scope's

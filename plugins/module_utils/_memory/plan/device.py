@@ -77,7 +77,7 @@ def judge(domain: Domain, wish: Wish, circumstances: Circumstances) -> None:
 
 
 def _cut(steps: t.Sequence[Step], circumstances: Circumstances) -> tuple[tuple[Step, ...], bool]:
-    """The steps up to the first that needs an answer, where nobody waits for one."""
+    """The steps up to the first that needs an answer, if nobody waits for one."""
     barriers = [index for index, step in enumerate(steps) if step.until is not None]
     if circumstances.wait or not barriers:
         return tuple(steps), False
@@ -97,7 +97,7 @@ class _Found:
     devices: t.Mapping[str, Device | None]
 
     def live(self) -> Live | None:
-        """What the live side is made from, None where it is not asked for."""
+        """What the live side is made from, None if it is not asked for."""
         definition = self.domain.live
         if LIVE not in self.scopes or definition is None:
             return None
@@ -137,7 +137,7 @@ def _plan_present(found: _Found) -> tuple[LivePlan, Step | None]:
 def plan_device(
     domain: Domain, wish: Wish, circumstances: Circumstances, known: t.Mapping[str, Device | None] | None = None
 ) -> DevicePlan:
-    """The steps for one device on the domain as it is; `known` is the device where no wish can name it."""
+    """The steps for one device on the domain as it is; `known` is the device if no wish can name it."""
     judge(domain, wish, circumstances)
     devices = dict(known) if known is not None else identity.select_all(domain, wish)
     found = _Found(domain, wish, circumstances, scopes_of(domain, wish.scope), devices)

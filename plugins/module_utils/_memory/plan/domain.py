@@ -102,7 +102,7 @@ def _with_readiness(steps: list[Step], lacking: Readiness, before: Definition) -
 def _refuse_one_device_twice(domain: Domain, wishes: t.Sequence[Wish]) -> None:
     """In the domain as it will be, a wish must still find its device, and no device may be named by two wishes.
 
-    Else the next run would be refused, or two wishes would undo each other, run after run.
+    Otherwise the next run would be refused, or two wishes would undo each other, run after run.
     """
     named: list[tuple[Device, Wish]] = []
     for wish in wishes:
@@ -140,7 +140,7 @@ def _refuse_confusion(domain: Domain, plan: DevicePlan) -> None:
     raise VirtmemError(
         "ambiguous_device",
         f"The running guest has no {config.alias or plan.wish.describe()}, but it has {named}, which is without a user "
-        "alias and could not be told from it once the configuration is as declared.",
+        "alias and could not be distinguished from it once the configuration is as declared.",
         details,
         "Restart the domain, so that both scopes agree, or declare a device that differs from that one.",
     )

@@ -110,7 +110,7 @@ def _removal(device: Device, wish: Wish) -> tuple[Step, ...]:
 
 
 def _plan_live_replace(live: Live, device: Device, changes: t.Mapping[str, t.Any]) -> LivePlan:
-    """Detach and attach, where the task allows it by name."""
+    """Detach and attach, if the task allows it by name."""
     # One that is asked to be empty may be so because a replacement was interrupted: the configuration has what it had.
     had = live.twin if device.requested == 0 and live.twin is not None else device
     wish = replace(live.wish, requested=kept(had, live.wish))

@@ -17,7 +17,7 @@ from ..device import ABSENT, Declaration, Definition, Domain, Readiness
 from ..errors import VirtmemError
 from ..size import MIB, align_down, align_up, show
 
-# libvirt before 9.5 demands slots together with maxMemory; where nobody says how many, it gets these.
+# libvirt before 9.5 demands slots together with maxMemory; if nobody says how many, it gets these.
 DEFAULT_SLOTS = 16
 # Machines whose memory needs no NUMA cell (libvirt: ppc64 and s390 are exempt).
 _WITHOUT_CELLS = ("s390x", "ppc64", "ppc64le")

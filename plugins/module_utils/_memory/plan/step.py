@@ -36,7 +36,7 @@ class Circumstances:
     """What a plan depends on beside the domain and the wishes."""
 
     versions: support.Versions
-    host: Host | None = None  # needed where a wish names host nodes or pages
+    host: Host | None = None  # needed if a wish names host nodes or pages
     wait: bool = True  # without, a plan ends where the guest would have to answer first
     # The aliases of running devices that QEMU did not unplug. The version is that of the host's package; a guest may
     # run in an older one, since before an update.

@@ -104,7 +104,7 @@ def read_device(text: str) -> Device:
 
 
 def _free_ports(devices: Element) -> int | None:
-    """How many PCI Express ports could take a hot-plugged device; None where the machine is no PCI Express one.
+    """How many PCI Express ports could take a hot-plugged device; None if the machine is no PCI Express one.
 
     libvirt adds ports for a persistent device by itself, but never to a running guest.
     """
@@ -136,9 +136,9 @@ _ROOT_SLOTS = frozenset(range(1, 31))
 
 
 def _port_room(devices: Element) -> int | None:
-    """How many more ports the PCI Express root takes; None where there is no root.
+    """How many more ports the PCI Express root takes; None if there is no root.
 
-    Tried with libvirt 9.0 and 11.3: 240 where nothing else is on the root, then "a PCI slot is needed".
+    Tried with libvirt 9.0 and 11.3: 240 if nothing else is on the root, then "a PCI slot is needed".
     """
     controllers = [item for item in devices.iterchildren("controller") if item.get("type") == "pci"]
     if not any(item.get("model") == "pcie-root" for item in controllers):
@@ -198,7 +198,7 @@ def read_host(text: str, domain_capabilities: str | None = None) -> Host:
 
     Args:
         text: the capabilities of the connection.
-        domain_capabilities: those of its domains, where SGX matters.
+        domain_capabilities: those of its domains, if SGX matters.
 
     Raises:
         VirtmemError: `invalid_xml`.

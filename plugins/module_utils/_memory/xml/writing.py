@@ -43,7 +43,7 @@ def _written(value: t.Any, kind: str) -> str:
 
 
 def _child(parent: Element, tag: str) -> Element:
-    """The child of this tag, made where it is missing, in the indentation of its siblings."""
+    """The child of this tag, made if it is missing, in the indentation of its siblings."""
     child = parent.find(tag)
     if child is None:
         child = etree.Element(tag)
@@ -66,7 +66,7 @@ def _drop(element: Element, path: str) -> None:
 
 
 def _set(element: Element, item: Property, value: t.Any) -> None:
-    """Writes one property, and nothing at all where it has the value already."""
+    """Writes one property, and nothing at all if it has the value already."""
     steps, attribute = split(item.place)
     holder = places_in(element).get(steps)
     # What can't be read is another value: a model of tomorrow may have anything there.
@@ -179,7 +179,7 @@ def replace_device(domain: str, before: Device, after: str) -> str:
 
 
 def _grow_totals(root: Element, grown: int) -> None:
-    # libvirt recomputes <memory> where there are NUMA cells, but leaves <currentMemory> as it is, and a
+    # libvirt recomputes <memory> if there are NUMA cells, but leaves <currentMemory> as it is, and a
     # value that is too small becomes the balloon's target at the next boot.
     for tag in ("memory", "currentMemory") if grown else ():
         total = root.find(tag)
@@ -202,7 +202,7 @@ _BEFORE = {
 
 
 def _section(root: Element, tag: str) -> Element:
-    """The child of the domain with this tag, made where libvirt prints it if it is missing."""
+    """The child of the domain with this tag, made in the place of libvirt's own order if it is missing."""
     section = root.find(tag)
     if section is None:
         section = etree.Element(tag)

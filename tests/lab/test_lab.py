@@ -58,6 +58,11 @@ class Commands:
         found: dict[str, t.Any] = json.loads(self("guestinfo", name))
         return found
 
+    def hears(self, name: str, what: str) -> t.Any:
+        """One of the things that the guest reports; None while it is mute, as it may be on a busy machine."""
+        done = self.run("guestinfo", name)
+        return json.loads(done.stdout)[what] if done.returncode == 0 else None
+
     def device(self, name: str, alias: str) -> ElementTree.Element | None:
         devices = ElementTree.fromstring(self("virsh", "dumpxml", name)).iterfind("devices/memory")
         return next((one for one in devices if one.find("alias").get("name") == alias), None)  # type: ignore[union-attr]
@@ -71,7 +76,7 @@ class Commands:
         self("virsh", "update-memory-device", name, "--alias", "ua-vm0", "--requested-size", size)
 
 
-def _until(is_so: t.Callable[[], bool], patience: float = 20) -> None:
+def _until(is_so: t.Callable[[], bool], patience: float = 60) -> None:
     deadline = time.monotonic() + patience
     while not is_so():
         assert time.monotonic() < deadline, "it never came to be"
@@ -188,10 +193,10 @@ def test_the_guest_sees_what_libvirt_says(lab: Commands) -> None:
     at_boot = lab.report("driver")["mem_total"]
     lab.request("driver", "1GiB")
     _until(lambda: lab.current("driver") == GIB)
-    _until(lambda: bool(lab.report("driver")["mem_total"] == at_boot + 1024**3))
+    _until(lambda: bool(lab.hears("driver", "mem_total") == at_boot + 1024**3))
     lab.request("driver", "0")
     _until(lambda: lab.current("driver") == 0)
-    _until(lambda: bool(lab.report("driver")["mem_total"] == at_boot))
+    _until(lambda: bool(lab.hears("driver", "mem_total") == at_boot))
 
 
 def test_virtio_mem_can_be_unplugged_where_qemu_can(lab: Commands) -> None:
@@ -215,7 +220,7 @@ def test_without_the_driver_nothing_moves(lab: Commands) -> None:
 @ONE
 def test_pinned_memory_is_given_back_in_part(lab: Commands) -> None:
     lab.request("pinned", "1GiB")
-    _until(lambda: bool(lab.report("pinned")["pinned"] == 1024**3 // 2))
+    _until(lambda: bool(lab.hears("pinned", "pinned") == 1024**3 // 2))
     _until(lambda: lab.current("pinned") == GIB)
     lab.request("pinned", "0")
     assert GIB // 2 <= _steady(lambda: lab.current("pinned")) < GIB
@@ -232,9 +237,9 @@ def test_a_dimm_is_given_back_or_not(lab: Commands, tmp_path: Path, name: str, a
     xml.write_text(f"<memory model='dimm'>{target}<alias name='ua-d0'/></memory>")
     lab("virsh", "attach-device", name, str(xml), "--live")
     if answer == "refuses":
-        _until(lambda: bool(lab.report(name)["pinned"]))
+        _until(lambda: bool(lab.hears(name, "pinned")))
     elif answer == "gives it back":
-        _until(lambda: bool(lab.report(name)["mem_total"] > 900 * 1024**2))
+        _until(lambda: bool((lab.hears(name, "mem_total") or 0) > 900 * 1024**2))
     device = lab.device(name, "ua-d0")
     assert device is not None
     xml.write_text(ElementTree.tostring(device, encoding="unicode"))

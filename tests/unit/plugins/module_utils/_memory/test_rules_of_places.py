@@ -139,3 +139,16 @@ def test_a_value_that_the_model_does_not_take(
 )
 def test_a_declaration_that_contradicts_itself(wish: Wish, error_code: str, option: str) -> None:
     refused(check_wish(wish), error_code, f"{option}: ", option=option)
+
+
+NEEDS_ACPI = [("dimm", True, True), ("dimm", False, False), ("sgx-epc", False, True)]
+
+
+@pytest.mark.parametrize(("model", "acpi", "fits"), NEEDS_ACPI)
+def test_only_what_takes_a_memory_slot_needs_acpi(model: str, acpi: bool, fits: bool) -> None:
+    definition = replace(helpers.definition(slots=4), acpi=acpi)
+    problem = check_attach(definition, {"model": model, "size": GIB, "node": 0}, helpers.TRIXIE, CONFIG)
+    if fits:
+        assert problem is None
+    else:
+        refused(problem, "no_acpi", "ACPI", scope=CONFIG, model=model)

@@ -143,6 +143,8 @@ class Machine:
     guest: str = "driver"  # or nodriver, pinned
     leaving: list[ET.Element] = field(default_factory=list)  # what the guest was asked for and has not answered
     qemu: int | None = None  # the version that it runs in, where that is not the host's (an update since its start)
+    image: str | None = None  # the managed-save image: `sound`, or `spoiled` on a disk that can't be read
+    saved: ET.Element | None = None  # what the image brings back
 
 
 BOOKWORM = Versions(9_000_000, 7_002_022)
@@ -262,6 +264,11 @@ class Libvirt:
         machine, config = self.machine(uuid), self.definition(uuid, CONFIG)
         if machine.live is not None:
             raise Refused(OPERATION_INVALID, "domain is already running")
+        if machine.image == "spoiled":
+            raise Refused(SYSTEM_ERROR, "failed to read the save image")
+        if machine.image is not None and machine.saved is not None:
+            config = machine.saved
+        machine.image = machine.saved = None
         for slot in _slots(config):
             self._slot_in_range(config, slot)
         for device in memories(config):
@@ -299,6 +306,18 @@ class Libvirt:
         if machine.config is None:
             del self.machines[uuid]
         self.tell(uuid)
+
+    def save(self, uuid: str, spoiled: bool = False) -> None:
+        """Stops a guest in a managed-save image, which its disk may not give back."""
+        machine = self.machine(uuid)
+        if machine.live is None or machine.config is None:
+            raise Refused(OPERATION_INVALID, "domain is not running")
+        machine.saved = copy.deepcopy(machine.live)
+        for device in memories(machine.saved):
+            if not _USER_ALIAS.fullmatch(alias_of(device) or ""):  # it is given anew with each start
+                device.remove(t.cast(ET.Element, device.find("alias")))
+        machine.image = "spoiled" if spoiled else "sound"
+        self.stop(uuid)
 
     def suspend(self, uuid: str, error: bool = False) -> None:
         """Pauses the guest."""
@@ -751,7 +770,7 @@ class Connection:
             self._check()
             self._refuse(what, of)
             result = action()
-            if what != "read":
+            if what not in ("read", "watch"):
                 self.log.append((what, of))
             for fault in due:
                 if fault.after:
@@ -763,7 +782,8 @@ class Connection:
 
     def _refuse(self, what: str, of: str) -> None:
         if (what, of) in self.refusals:
-            self.log.append((what, of))
+            if what != "watch":
+                self.log.append((what, of))
             raise Refused(self.refusals[what, of], "made to fail")
 
     def _check(self) -> None:
@@ -791,6 +811,9 @@ class Connection:
         def look() -> _libvirt.Reading:
             machine = self.libvirt.machine(uuid)
             wants_config = machine.config is not None and CONFIG in scopes
+            saved = machine.saved if wants_config and machine.live is None and machine.image is not None else None
+            if saved is not None and machine.image == "spoiled":
+                raise Refused(SYSTEM_ERROR, "failed to read the save image")
             return _libvirt.Reading(
                 name=machine.name,
                 uuid=uuid,
@@ -799,6 +822,7 @@ class Connection:
                 error_paused=machine.error_paused,
                 live_xml=dumped(machine.live) if machine.live is not None and LIVE in scopes else None,
                 config_xml=dumped(machine.config) if wants_config and machine.config is not None else None,
+                saved_xml=dumped(saved) if saved is not None else None,
             )
 
         return t.cast(_libvirt.Reading, self._call(look))
@@ -842,7 +866,7 @@ class Connection:
 
     def watch(self, uuid: str) -> None:
         """Hears of this domain from now on."""
-        self._call(lambda: self.watched.add(uuid))
+        self._call(lambda: self.watched.add(uuid), "watch", "events")
 
     def wake(self) -> None:
         """Makes next_event return."""

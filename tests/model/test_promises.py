@@ -339,6 +339,37 @@ class Promises(RuleBasedStateMachine):
         self.task(declaration)
         self.recover(declaration)
 
+    @rule(declaration=declarations())
+    def nothing_is_heard(self, declaration: Declaration) -> None:
+        """The daemon takes no registration for events: nothing is asked of a guest that could not be heard."""
+        before = Seen.of(self.machine, ready=False).scopes[model.LIVE]
+        job = self.task(declaration, refusals={("watch", "events"): model.INTERNAL})
+        if job is not None and job.error is None and job.done:
+            assert all(step.until is None for step in job.done)
+        if job is not None and job.error is not None and job.error.details.get("op") == "watch":
+            after = Seen.of(self.machine, ready=False).scopes[model.LIVE]
+            assert [canonical(item) for item in before or ()] == [canonical(item) for item in after or ()]
+        self.recover(declaration)
+
+    @rule(declaration=declarations(), spoiled=st.booleans())
+    def saved_to_disk(self, declaration: Declaration, spoiled: bool) -> None:
+        """A guest that waits in a managed-save image: its configuration is planned for, if the image can be read."""
+        try:
+            self.libvirt.save(UUID, spoiled)
+        except model.Refused:
+            return
+        before = Seen.of(self.machine, declaration.readies)
+        job = self.task(declaration)
+        assert job is not None
+        if spoiled:
+            assert job.error is not None and not job.done, "what a start brings back is not known"
+            now = Seen.of(self.machine, declaration.readies)
+            assert now.scopes[model.CONFIG] is not None and now.rest == before.rest
+            self.machine.image = self.machine.saved = None  # someone removes what can't be read
+        elif job.error is None and any(step.scope == model.CONFIG for step in job.done):
+            assert job.plan is not None and job.plan.warnings, "the next start brings back something else"
+        self.recover(declaration)
+
     @rule(
         declaration=declarations(),
         what=st.sampled_from(MEDDLING),

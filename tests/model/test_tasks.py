@@ -291,6 +291,45 @@ def test_a_dimm_that_the_guest_was_asked_for_may_still_go() -> None:
     assert "may still" in job.error.msg
 
 
+def test_a_guest_that_stops_in_the_middle_of_a_replacement_is_not_half_replaced() -> None:
+    """The next start brings what the configuration has: nothing is missing."""
+    element, wish = REPLACED["virtio-mem"]
+    host = libvirt(a=[element])
+    host.machines["a"].guest = "nodriver"
+    host.later(3.0, lambda: host.stop("a"))
+    (job,) = run(host, {"a": Declaration((wish,))})
+    assert codes([job])[0] in (None, "domain_stopped")
+    assert job.error is None or "half_replaced" not in job.error.details
+
+
+def test_a_device_that_someone_else_gives_memory_again_is_not_half_replaced() -> None:
+    element, wish = REPLACED["virtio-mem"]
+    host = libvirt(a=[element])
+    host.machines["a"].guest = "nodriver"
+
+    def request() -> None:
+        for device in model.memories(host.definition("a", model.LIVE)):
+            model.set_number(t.cast("t.Any", device.find("target")), "requested", 512 * 1024)
+        host.tell("a")
+
+    host.later(3.0, request)
+    (job,) = run(host, {"a": Declaration((wish,))})
+    assert codes([job]) == ["changed_meanwhile"]
+    assert job.error is not None
+    assert "half_replaced" not in job.error.details
+
+
+def test_more_and_less_room_at_once_are_two_steps() -> None:
+    """The second is checked against the configuration as the first one left it."""
+    host = libvirt(a=[vm()])
+    (job,) = run(host, {"a": Declaration(max_memory=32 * GIB, slots=4)})
+    assert codes([job]) == [None]
+    assert len(job.done) == 2
+    limit = host.definition("a", model.CONFIG).find("maxMemory")
+    assert limit is not None
+    assert (limit.get("slots"), model.number(host.definition("a", model.CONFIG), "maxMemory")) == ("4", 32 * 1024**2)
+
+
 def test_who_interrupts_leaves_no_guest_without_its_device() -> None:
     element, wish = REPLACED["dimm"]
     host = libvirt(a=[element])
@@ -551,3 +590,49 @@ def test_a_change_that_is_undone_again_and_again_is_someone_elses() -> None:
     assert codes([job]) == ["changed_meanwhile"]
     assert job.error is not None
     assert "nothing else" in job.error.hint or "one party" in job.error.hint
+
+
+@pytest.mark.parametrize("whose", [model.LIVE, model.CONFIG])
+def test_what_someone_else_undid_and_can_not_be_written_again_is_said(whose: str) -> None:
+    """The disk is full when the task looks once more, and finds that it was not the last to change the domain."""
+    host = libvirt(a=[vm(requested=512 * MIB)])
+    host.machines["a"].guest = "nodriver"
+
+    def someone_else() -> None:
+        for device in model.memories(host.definition("a", model.LIVE)):
+            model.set_number(t.cast("t.Any", device.find("target")), "current", 1024**2)
+        host.tell("a")
+        for device in model.memories(host.definition("a", whose)):
+            model.set_number(t.cast("t.Any", device.find("target")), "requested", 256 * 1024)
+        host.config_refused = True
+
+    connection = model.Connection(host)
+    read, looks = connection.read, 0
+
+    def reads(uuid: str, scopes: t.Collection[str] = model.SCOPES) -> t.Any:
+        nonlocal looks
+        looks += set(scopes) == set(model.SCOPES)
+        # The first look is the plan's, the second is that after the wait.
+        if looks == 2:
+            someone_else()
+            looks += 1
+        return read(uuid, scopes)
+
+    connection.read = reads  # type: ignore[method-assign]
+    host.later(2.0, lambda: gets_all(host))
+    (job,) = run(host, {"a": requests(GIB)}, connection=connection)
+    assert job.error is not None
+    if whose == model.LIVE:
+        assert codes([job]) == ["changed_meanwhile"]
+        assert "The configuration still has what this task wrote" in job.error.msg
+    else:
+        assert codes([job]) == ["libvirt_error"]
+    assert size(host, "a", "requested", scope=model.CONFIG) == (GIB if whose == model.LIVE else 256 * MIB)
+
+
+def gets_all(host: model.Libvirt) -> None:
+    """The guest has what is requested of it."""
+    for device in model.memories(host.definition("a", model.LIVE)):
+        target = t.cast("t.Any", device.find("target"))
+        model.set_number(target, "current", model.number(device, "target/requested") or 0)
+    host.tell("a")

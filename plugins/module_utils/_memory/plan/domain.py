@@ -180,6 +180,7 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
         steps=tuple(steps),
         config=config,
         readiness_reasons=readiness.reasons(declaration, now, config) if config is not None else (),
+        readiness_warnings=readiness.warnings(domain) if any(step.op == PREPARE for step in steps) else (),
     )
 
 

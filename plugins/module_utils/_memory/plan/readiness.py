@@ -190,6 +190,16 @@ def reasons(declaration: Declaration, domain: Domain, config: Definition) -> tup
     return tuple(told)
 
 
+def warnings(domain: Domain) -> tuple[str, ...]:
+    """What to know of a domain that is made ready: a saved state comes back as the domain that it was."""
+    if domain.saved is None:
+        return ()
+    return (
+        f"Domain {domain.name} has a managed-save image: its next start brings back the domain as it was saved; "
+        "max_memory, slots and spare_ports count from the start after that.",
+    )
+
+
 def changed_meanwhile(step_before: Definition, now: Definition) -> bool:
     """Whether someone else changed what readiness is about."""
 

@@ -115,6 +115,7 @@ class Plan:
     steps: tuple[Step, ...]  # in the order in which they are taken
     config: Definition | None = None  # the configuration as the steps leave it
     readiness_reasons: tuple[str, ...] = ()
+    readiness_warnings: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -140,7 +141,7 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know all the same."""
-        return tuple(text for device in self.devices for text in device.warnings)
+        return (*self.readiness_warnings, *(text for device in self.devices for text in device.warnings))
 
 
 def _sides(devices: t.Mapping[str, Device | None]) -> dict[str, t.Any]:

@@ -46,6 +46,24 @@ def plugged(**values: t.Any) -> Device:
 # --- drift
 
 
+def test_a_name_that_only_one_side_has_is_a_difference() -> None:
+    domain = helpers.domain(
+        helpers.definition(plugged(alias="virtiomem0")), helpers.definition(helpers.virtio_mem(alias="ua-vm0"))
+    )
+    (found,) = told(domain)["drift"]
+    assert (found["kind"], found["live"], found["config"]) == (
+        "property",
+        {"alias": "virtiomem0"},
+        {"alias": "ua-vm0"},
+    )
+
+
+def test_a_device_of_the_running_guest_alone_is_nothing_that_an_image_could_change() -> None:
+    live = helpers.definition(plugged(alias="ua-a"))
+    domain = helpers.domain(live, helpers.definition(), saved=helpers.definition())
+    assert kinds(domain) == [("scope", "ua-a")]
+
+
 def test_a_domain_in_order_has_none() -> None:
     live = helpers.definition(plugged(), helpers.dimm(alias="ua-d0"))
     config = helpers.definition(helpers.virtio_mem(), helpers.dimm(alias="ua-d0"))

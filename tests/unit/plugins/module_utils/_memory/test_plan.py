@@ -12,9 +12,11 @@ import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
     CONFIG,
     LIVE,
+    Declaration,
     Definition,
     Device,
     Domain,
+    Host,
     Wish,
 )
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
@@ -278,3 +280,65 @@ def test_a_switch_that_the_domain_may_have_on_is_not_off_by_being_absent() -> No
     nvdimm = helpers.dimm(model="nvdimm", path="/a", alias="ua-n0")
     domain = helpers.domain(config=helpers.definition(nvdimm))
     assert planning.planned(domain, Wish(alias="ua-n0", readonly=False)).steps == ()
+
+
+def test_a_size_is_requested_of_nothing_but_a_device_that_has_one() -> None:
+    domain = helpers.domain(helpers.definition(helpers.dimm(alias="ua-d0")))
+    with pytest.raises(VirtmemError) as caught:
+        planning.planned(domain, Wish(alias="ua-d0", requested=GIB))
+    assert caught.value.error_code == "alias_conflict"
+    assert "ua-d0" in caught.value.msg
+    assert "model dimm in the live definition" in caught.value.msg
+
+
+def test_a_device_that_is_there_needs_the_versions_for_what_is_added_to_it() -> None:
+    domain = helpers.domain(config=helpers.definition(helpers.virtio_mem()))
+    with pytest.raises(VirtmemError) as caught:
+        planning.planned(domain, Wish(alias="ua-vm0", dynamic_memslots=True))
+    assert (caught.value.error_code, caught.value.details["feature"]) == ("unsupported", "dynamic_memslots")
+
+
+@pytest.mark.parametrize(("base", "code"), [(None, None), (0x180000000, "unsupported")])
+def test_the_base_of_a_virtio_device_needs_a_later_libvirt(base: int | None, code: str | None) -> None:
+    wish = Wish(alias="ua-a", model="virtio-mem", size=GIB, requested=0, base=base)
+    domain = helpers.domain(config=helpers.definition())
+    try:
+        planning.planned(domain, wish)
+        found = None
+    except VirtmemError as error:
+        found = error.error_code
+    assert found == code
+    assert planning.planned(domain, wish, versions=helpers.TRIXIE).steps
+
+
+def test_the_host_is_looked_at_for_a_device_that_the_configuration_has_already() -> None:
+    host = Host(pages={0: {4096: 1000}}, page_sizes=frozenset({4096, 2 * MIB}))
+    domain = helpers.domain(config=helpers.definition(helpers.virtio_mem()))
+    with pytest.raises(VirtmemError) as caught:
+        planning.planned(domain, Wish(alias="ua-vm0", nodemask=(3,)), host=host)
+    assert caught.value.error_code == "no_host_node"
+    assert planning.planned(domain, Wish(alias="ua-vm0", nodemask=(0,)), host=host).steps
+
+
+@pytest.mark.parametrize("scope", ["auto", "live"])
+def test_what_no_running_guest_can_be_given_comes_with_the_restart(scope: str) -> None:
+    wish = Wish(alias="ua-s0", model="sgx-epc", size=64 * MIB, scope=scope)
+    domain = helpers.domain(helpers.definition(), helpers.definition())
+    if scope == "live":
+        with pytest.raises(VirtmemError) as caught:
+            planning.planned(domain, wish)
+        assert caught.value.error_code == "needs_restart"
+        return
+    plan = planning.planned(domain, wish)
+    assert [step.scope for step in plan.steps] == ["config"]
+    assert "can't be plugged into a running guest" in plan.restart_reasons[0]
+
+
+@pytest.mark.parametrize("declares", ["device", "slots"])
+def test_who_changes_what_a_saved_guest_comes_back_without_is_warned(declares: str) -> None:
+    saved = helpers.definition(helpers.virtio_mem())
+    domain = helpers.domain(config=helpers.definition(helpers.virtio_mem()), saved=saved)
+    declaration = Declaration((Wish(alias="ua-vm0", requested=2 * GIB),))
+    (warning,) = planning.declared(domain, Declaration(slots=20) if declares == "slots" else declaration).warnings
+    assert "managed-save image" in warning
+    assert planning.declared(domain, Declaration(slots=16)).warnings == ()

@@ -25,7 +25,7 @@ import image
 import libvirt
 from daemon import Lab, LabError
 
-KINDS = ("driver", "nodriver", "pinned", "unmovable", "empty")
+KINDS = ("driver", "nodriver", "pinned", "unmovable", "offline", "mute", "empty")
 END_OF_GUEST = ("destroy", "restart", "preserve")
 BOOT_TIMEOUT = 90.0
 SILENT_AFTER = 5.0
@@ -46,6 +46,8 @@ class Wanted:
     ports: int = 8
     cells: int = 1
     balloon: str = "none"
+    statistics: int = 0  # how often the balloon's statistics are polled, in seconds
+    held: str = ""  # what the balloon holds back of the memory to boot with
     has_max_memory: bool = True
     transient: bool = False
     stopped: bool = False
@@ -159,9 +161,24 @@ def _boot(wanted: Wanted, boot: image.Image | None) -> str:
         return ""
     words = "console=ttyS0 quiet panic=1 mitigations=off nokaslr random.trust_cpu=on tsc=nowatchdog"
     # Movable memory can be taken back. On the command line it counts for the devices of the start too.
-    policy = "online_kernel" if wanted.kind in ("pinned", "unmovable") else "online_movable"
+    policy = {"pinned": "online_kernel", "unmovable": "online_kernel", "offline": "offline"}.get(
+        wanted.kind, "online_movable"
+    )
     line = escape(f"{words} memhp_default_state={policy} lab.kind={wanted.kind} {wanted.append}".rstrip())
     return f"<kernel>{boot.kernel}</kernel><initrd>{boot.initramfs}</initrd><cmdline>{line}</cmdline>"
+
+
+def _balloon(wanted: Wanted) -> str:
+    period = f"<stats period='{wanted.statistics}'/>" if wanted.statistics else ""
+    return f"<memballoon model='{wanted.balloon}'>{period}</memballoon>"
+
+
+def _current_memory(wanted: Wanted) -> str:
+    """The balloon's target, which does not count virtio-mem devices."""
+    if not wanted.held:
+        return ""
+    dimms = sum(scaled(keys["size"]) for keys in wanted.devices if keys.get("model") == "dimm")
+    return f"<currentMemory unit='KiB'>{scaled(wanted.memory) + dimms - scaled(wanted.held)}</currentMemory>"
 
 
 def domain_xml(lab: Lab, wanted: Wanted, boot: image.Image | None) -> str:
@@ -175,6 +192,7 @@ def domain_xml(lab: Lab, wanted: Wanted, boot: image.Image | None) -> str:
   <name>{wanted.name}</name>
   {limit if wanted.has_max_memory else ""}
   <memory unit='KiB'>{scaled(wanted.memory)}</memory>
+  {_current_memory(wanted)}
   <vcpu>{wanted.cells}</vcpu>
   <os><type arch='x86_64' machine='q35'>hvm</type>{_boot(wanted, boot)}</os>
   <features><acpi/></features>
@@ -188,7 +206,7 @@ def domain_xml(lab: Lab, wanted: Wanted, boot: image.Image | None) -> str:
     {"<controller type='pci' model='pcie-root-port'/>" * ports}
     {"".join(device_xml(keys) for keys in wanted.devices)}
     <serial type='file'><source path='{console(lab, wanted.name)}'/></serial>
-    <memballoon model='{wanted.balloon}'/>
+    {_balloon(wanted)}
     {secret}
     {"<panic model='isa'/>" if wanted.has_panic_device else ""}
   </devices>
@@ -346,4 +364,5 @@ def report(lab: Lab, name: str) -> dict[str, t.Any]:
         "policy": words["policy"],
         "driver": words["driver"] == "yes",
         "pinned": int(words["pinned_kib"]) * 1024,
+        "nodes": [int(kib) * 1024 for kib in words["nodes_kib"].split(",") if kib],
     }

@@ -20,8 +20,8 @@ import archive
 
 HERE = Path(__file__).resolve().parent
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-# The bus, the driver on it, and the device that tells QEMU of a panic; what they need is found in modules.dep.
-MODULES = ("virtio_pci", "virtio_mem", "pvpanic-mmio")
+# The bus, the drivers on it, and the device that tells QEMU of a panic; what they need is found in modules.dep.
+MODULES = ("virtio_pci", "virtio_balloon", "virtio_mem", "pvpanic-mmio")
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,8 @@ def _wanted(args: argparse.Namespace) -> guest.Wanted:
         ports=args.ports,
         cells=args.cells,
         balloon=args.balloon,
+        statistics=args.statistics,
+        held=args.held,
         has_max_memory=not args.no_max_memory,
         transient=args.transient,
         stopped=args.stopped,
@@ -159,7 +161,8 @@ def log(lab: daemon.Lab, _args: argparse.Namespace) -> None:
 def _add_guest_options(parser: argparse.ArgumentParser, kind: str, memory: str) -> None:
     kinds = (
         "driver: takes and gives back memory; nodriver: does not answer virtio-mem; pinned: gives back in part only; "
-        "unmovable: refuses to give back; empty: has no operating system"
+        "unmovable: refuses to give back; offline: new memory stays offline; mute: no balloon driver; "
+        "empty: has no operating system"
     )
     device = (
         "a memory device, such as model=virtio-mem,alias=ua-vm0,size=4GiB,requested=1GiB,block=2MiB,node=0; "
@@ -173,6 +176,8 @@ def _add_guest_options(parser: argparse.ArgumentParser, kind: str, memory: str) 
     parser.add_argument("--ports", type=int, default=8, help="free hot-plug ports (8)")
     parser.add_argument("--cells", type=int, default=1, help="NUMA cells (1)")
     parser.add_argument("--balloon", choices=("none", "virtio"), default="none")
+    parser.add_argument("--statistics", type=int, default=0, help="poll the balloon so often, in seconds (never)")
+    parser.add_argument("--held", default="", help="what the balloon holds back of the memory to boot with (nothing)")
     parser.add_argument("--secret", default="", help="a VNC password in the definition")
     parser.add_argument("--append", default="", help="more words for the kernel's command line, such as lab.reboot=3")
     parser.add_argument("--on-crash", choices=guest.END_OF_GUEST, default="destroy", help="(destroy)")

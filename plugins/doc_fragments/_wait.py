@@ -23,7 +23,8 @@ options:
     default: true
   wait_timeout:
     description:
-      - How many seconds to wait at most. Then the task fails with RV(error_code=not_converged).
+      - How many seconds to wait at most. Then the task fails with RV(error_code=not_converged), or
+        RV(error_code=not_usable) if the guest has the memory plugged and can't use it.
       - The wait ends earlier if it can't help, for example because the domain stopped.
     type: int
     default: 120
@@ -38,4 +39,22 @@ options:
         percentage of it such as V(5%).
     type: str
     default: "0"
+  verify:
+    description:
+      - Whether the guest's own word counts. libvirt knows how much memory is plugged. Memory that nobody brings online
+        in the guest is plugged too, and of no use. The statistics of the domain's balloon (C(memballoon)) tell how
+        much memory the guest itself counts.
+      - With V(auto), a running guest that grows is waited for until its own total has grown by what was plugged. If it
+        never does, the task fails with RV(error_code=not_usable). If nobody polls the statistics, a task that changes
+        the running guest has them polled as long as it lasts; the running domain's XML is then as before. A task that
+        is killed leaves the polling on, which harms nobody. A task that finds nothing to do switches it on only if the
+        guest's last word, however old, does not account for what is plugged.
+      - With V(passive), only statistics that are polled anyway are used.
+      - With V(required), a guest that says nothing of itself is an error too, RV(error_code=not_verified), before it
+        is asked for anything.
+      - With V(none), libvirt's word is enough.
+      - Without the guest's own word RV(usable) is V(null), and C(reason) of RV(guest) says why.
+    type: str
+    choices: [auto, passive, required, none]
+    default: auto
 """

@@ -103,6 +103,8 @@ class Report:
             "steps": [step.describe() for step in job.steps] if job else [],
             "restart_required": bool(plan and plan.restart_reasons),
             "restart_reasons": list(plan.restart_reasons) if plan else [],
+            "usable": job.witness.word.verdict.usable if job else None,
+            "guest": job.witness.word.guest.describe() if job else None,
         }
 
     def device_result(self) -> dict[str, t.Any]:
@@ -336,7 +338,7 @@ def _inventory(
     versions = hypervisor.versions()
     told["hypervisor"] = sums.hypervisor(versions)
     chosen = _survey.choose(hypervisor.list_domains(), params["domains"], params["uri"])
-    for listed, answer in _survey.read_all(hypervisor, chosen, params["timeout"]):
+    for listed, answer in _survey.read_all(hypervisor, chosen, params["timeout"], guest=params["guest"]):
         if answer is None:
             continue
         if isinstance(answer, VirtmemError) and answer.error_code == "connection_lost":

@@ -51,6 +51,7 @@ def decode(reading: Reading, decoder: Decoder = _decode_anew) -> Domain:
         live=None if stopped else live,
         config=definition(CONFIG, reading.config_xml),
         saved=definition(SAVED, reading.saved_xml),
+        guest=reading.guest,
     )
 
 

@@ -16,7 +16,7 @@ import uuid
 
 from ._apply.job import Order
 from ._apply.task import Patience
-from ._memory import identity, size
+from ._memory import guest, identity, size
 from ._memory.device import ABSENT, PRESENT, Declaration, Wish, parse_nodeset
 from ._memory.errors import VirtmemError
 from ._memory.inventory.results import Selection
@@ -63,6 +63,7 @@ WAIT_OPTIONS: dict[str, t.Any] = {
     "wait_timeout": {"type": "int", "default": 120},
     "wait_sleep": {"type": "int", "default": 1},
     "wait_tolerance": {"type": "str", "default": "0"},
+    "verify": {"type": "str", "choices": list(guest.VERIFY), "default": guest.AUTO},
 }
 
 # --- options to values
@@ -207,6 +208,7 @@ def patience_from(params: t.Mapping[str, t.Any]) -> Patience:
         timeout=params["wait_timeout"],
         sleep=params["wait_sleep"],
         tolerance=size.parse_tolerance(params["wait_tolerance"]),
+        verify=params["verify"],
     )
 
 
@@ -236,6 +238,7 @@ INFO_OPTIONS: dict[str, t.Any] = {
     "domains": {"type": "list", "elements": "str"},
     "models": {"type": "list", "elements": "str", "choices": list(MODELS)},
     "aliases": {"type": "list", "elements": "str"},
+    "guest": {"type": "bool", "default": False},
     "timeout": {"type": "float", "default": 10.0},
 }
 

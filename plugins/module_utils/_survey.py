@@ -66,10 +66,11 @@ def choose(listed: t.Sequence[Listed], wanted: t.Sequence[str] | None, uri: str)
 class _Survey:
     """The threads that read, what is left to be read, and the answers."""
 
-    def __init__(self, hypervisor: Hypervisor, listed: t.Sequence[Listed], clock: Clock) -> None:
+    def __init__(self, hypervisor: Hypervisor, listed: t.Sequence[Listed], clock: Clock, guest: bool) -> None:
         self.answers: queue.SimpleQueue[tuple[int, Outcome[Answer]]] = queue.SimpleQueue()
         self._hypervisor = hypervisor
         self._clock = clock
+        self._guest = guest
         self._lock = threading.Lock()
         self._left = iter(enumerate(listed))
         self._reading: dict[int, float] = {}  # which domain, since when
@@ -101,7 +102,7 @@ class _Survey:
 
     def _read(self, listed: Listed) -> Answer:
         try:
-            return self._hypervisor.read_listed(listed)
+            return self._hypervisor.read_listed(listed, self._guest)
         except VirtmemError as error:
             return error
 
@@ -116,7 +117,11 @@ def _busy(listed: Listed, timeout: float) -> VirtmemError:
 
 
 def read_all(
-    hypervisor: Hypervisor, listed: t.Sequence[Listed], timeout: float, clock: Clock = time.monotonic
+    hypervisor: Hypervisor,
+    listed: t.Sequence[Listed],
+    timeout: float,
+    clock: Clock = time.monotonic,
+    guest: bool = False,
 ) -> t.Iterator[tuple[Listed, Answer]]:
     """Each domain with what was read of it, in the order of the list.
 
@@ -127,8 +132,9 @@ def read_all(
         listed: the domains.
         timeout: how long to wait for a domain that does not answer, in seconds.
         clock: tells the time.
+        guest: whether the guests are asked too how much memory they have.
     """
-    survey = _Survey(hypervisor, listed, clock)
+    survey = _Survey(hypervisor, listed, clock, guest)
     survey.keep_reading(stuck=0)
     known: dict[int, Answer] = {}
     looked = clock()

@@ -16,8 +16,8 @@ author:
 description:
   - Gives a libvirt domain a memory device, changes the one it has, or takes it away, in the running guest and in the
     persistent configuration.
-  - Waits until the guest's actual size is the requested one, and fails with the reason and the shortfall if it does not
-    get there.
+  - Waits until the guest's actual size is the requested one, and fails with the reason and the shortfall if it does
+    not get there.
   - Never restarts a domain, and never detaches a device unless O(state) or O(replace) says so. What a running guest
     can't be given is staged for its next boot, and the result says so.
 extends_documentation_fragment:
@@ -171,7 +171,8 @@ device:
     live:
       description:
         - The device in the running guest, V(null) if it is not there. Sizes are integers in bytes.
-        - Only what libvirt knows of the device is there, under the names of the options. C(current) is the actual size.
+        - Only what libvirt knows of the device is there, under the names of the options. C(current) is the actual
+          size.
       type: dict
       sample: {"model": "virtio-mem", "alias": "ua-vm0", "size": 8589934592, "block": 2097152, "requested": 4294967296,
                "current": 4294967296, "node": 0, "base": 4294967296, "address": "pci 0000:02:00.0"}
@@ -229,6 +230,39 @@ restart_reasons:
   type: list
   elements: str
   sample: ["size of ua-vm0 is 8GiB in the running guest and can only become 16GiB by a restart."]
+usable:
+  description:
+    - Whether the guest itself can use the memory that its devices have plugged, by its own word. V(false) if some of
+      it is not online there, V(null) if nobody can know, and C(reason) of RV(guest) says why.
+    - V(null) if the task is not about memory of a running guest, or O(verify) is V(none).
+  returned: always
+  type: bool
+  sample: true
+guest:
+  description: What the running guest said of itself at the end of the task, or at the time of the plan in check mode.
+  returned: always
+  type: dict
+  contains:
+    total:
+      description: All memory that its kernel counts (C(MemTotal)), in bytes. V(null) if it says nothing.
+      type: int
+      sample: 2046820352
+    usable:
+      description: What it could give to programs without swapping (C(MemAvailable)), in bytes.
+      type: int
+      sample: 1946157056
+    held:
+      description: What the balloon holds back of its boot memory and DIMMs, in bytes.
+      type: int
+      sample: 0
+    age:
+      description: How long ago it said so, in seconds by the clock of the managed node.
+      type: float
+      sample: 0.3
+    reason:
+      description: Why RV(usable) is V(null).
+      type: str
+      sample: null
 duration:
   description: How long the task took, in seconds.
   returned: always
@@ -242,9 +276,9 @@ error_code:
       C(domain_paused), C(domain_stopped), C(domain_vanished), C(guest_rejected_unplug), C(insufficient_headroom),
       C(invalid_alias), C(invalid_block), C(invalid_option), C(invalid_quantity), C(invalid_xml), C(libvirt_error),
       C(missing_dependency), C(missing_option), C(needs_restart), C(no_acpi), C(no_free_slot), C(no_host_node),
-      C(no_host_pages), C(no_max_memory), C(no_numa_node), C(not_aligned), C(not_converged),
-      C(requested_exceeds_size), C(scope_unavailable), C(task_interrupted), C(unsupported). The collection's
-      troubleshooting guide explains each.
+      C(no_host_pages), C(no_max_memory), C(no_numa_node), C(not_aligned), C(not_converged), C(not_usable),
+      C(not_verified), C(requested_exceeds_size), C(scope_unavailable), C(task_interrupted), C(unsupported). The
+      collection's troubleshooting guide explains each.
   returned: on failure
   type: str
   sample: not_converged
@@ -252,8 +286,10 @@ details:
   description:
     - The numbers behind the message; which ones depends on RV(error_code).
     - With RV(error_code=not_converged), V(requested), V(current), V(shortfall) in bytes, V(since_last_movement) in
-      seconds, and V(diagnosis), one of V(no_response) (the guest never reacted), V(stalled) (it began and stopped),
-      V(progressing) (it was still moving).
+      seconds, and V(diagnosis), one of V(no_response) (the guest never reacted), V(stalled) (it has a driver, and
+      stopped), V(progressing) (it was still moving).
+    - With RV(error_code=not_usable), V(shortfall), V(plugged), V(total), V(total_before), V(held) and V(boot) in
+      bytes.
     - V(steps_done) says how many of RV(steps) were taken before the failure.
   returned: on failure
   type: dict

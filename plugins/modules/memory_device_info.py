@@ -41,6 +41,13 @@ options:
       - Only devices with these user aliases, with or without the V(ua-) in front.
     type: list
     elements: str
+  guest:
+    description:
+      - Whether the running guests are asked too how much memory they have, by the statistics of their balloon
+        (C(memballoon)). It takes a call more for each of them.
+      - Nothing is switched on for it. The statistics are only as new as someone polls them (C(stats period)).
+    type: bool
+    default: false
   timeout:
     description:
       - How many seconds to wait for a domain that another job holds (libvirt 11.0 and later wait for it). The others
@@ -127,6 +134,16 @@ domains:
           (libvirt's C(memory)), C(current) what libvirt says is in use (C(currentMemory)).
       type: dict
       sample: {"base": 536870912, "total": 4831838208, "current": 1610612736}
+    usable:
+      description:
+        - Whether the guest itself can use the memory that its devices have plugged, as far as that is known without a
+          look at it before (C(reason) of C(guest) says why it is not). V(null) without O(guest).
+      type: bool
+      sample: true
+    guest:
+      description: As RV(virtmem.libvirt.memory_device#module:guest). V(null) without O(guest).
+      type: dict
+      sample: {"total": 1007005696, "usable": 958398464, "held": 0, "age": 0.7, "reason": null}
     capacity:
       description:
         - What more could be had, in the same definition. C(headroom) is C(max_memory) less C(memory.total), in
@@ -181,6 +198,7 @@ domains:
             - V(property) - the running guest and the configuration differ in a property.
             - V(scope) - only one of them has the device.
             - V(not_converged) - the guest does not have what is requested.
+            - V(not_usable) - the guest has memory plugged that it can't use (only with O(guest)).
             - V(managed_save) - the next start brings back something else than is configured.
             - V(next_boot) - the configuration can't be started as it is.
             - V(accounting) - libvirt's sums do not add up.
@@ -212,8 +230,8 @@ summary:
   sample: {"domains": 40, "running": 38, "unreadable": 0, "devices": 41, "size": 343597383680,
            "requested": 171798691840, "current": 171798691840, "shortfall": 0, "not_converged": 0, "drift": 1,
            "models": {"dimm": 0, "nvdimm": 0, "virtio-mem": 41, "virtio-pmem": 0, "sgx-epc": 0},
-           "drift_kinds": {"property": 1, "scope": 0, "not_converged": 0, "managed_save": 0, "next_boot": 0,
-                           "accounting": 0}}
+           "drift_kinds": {"property": 1, "scope": 0, "not_converged": 0, "not_usable": 0, "managed_save": 0,
+                           "next_boot": 0, "accounting": 0}}
 duration:
   description: How long the pass took, in seconds.
   returned: always

@@ -266,6 +266,12 @@ domains:
       description: As RV(virtmem.libvirt.memory_device#module:restart_reasons).
       type: list
       elements: str
+    usable:
+      description: As RV(virtmem.libvirt.memory_device#module:usable).
+      type: bool
+    guest:
+      description: As RV(virtmem.libvirt.memory_device#module:guest).
+      type: dict
     failure:
       description: What went wrong with it, C(msg), C(error_code), C(details) and C(hint), V(null) if nothing did.
       type: dict

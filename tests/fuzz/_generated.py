@@ -207,6 +207,7 @@ _WAITING: dict[str, st.SearchStrategy[t.Any]] = {
     "wait_timeout": st.sampled_from([0, 1, 120, "7", 10**9]),
     "wait_sleep": st.sampled_from([1, 2, "1"]),
     "wait_tolerance": st.sampled_from(["0", "5%", "64MiB", "100%", "0%", 0]),
+    "verify": st.sampled_from(["auto", "passive", "required", "none"]),
 }
 # Names that nothing refuses for its spelling; what they stand for is then generated too.
 _DOMAINS = st.sampled_from(["web1", "web1", "0b4fd5c6-2a36-4c1e-9d5a-4f6f2e1a7c31", "w\u00ebb <1>"])

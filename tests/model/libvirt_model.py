@@ -16,11 +16,12 @@ import itertools
 import re
 import typing as t
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import calls
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.events import Event
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Statistics
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 
@@ -33,6 +34,7 @@ NO_DOMAIN, OPERATION_INVALID, UNSUPPORTED, TIMEOUT, DEVICE_MISSING = 42, 55, 67,
 LIVE, CONFIG = SCOPES = ("live", "config")
 DIMMS, VIRTIO = ("dimm", "nvdimm"), ("virtio-mem", "virtio-pmem")
 MIB = 1024  # KiB, as everything here
+MOST_OFFLINE = 1024 * MIB  # what a virtio-mem driver plugs of memory that nobody brings online
 _UNITS = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "MiB": 1024, "GiB": 1024**2, "TiB": 1024**3}
 _SCALED = ("size", "block", "requested", "current", "pagesize", "alignsize", "memory", "maxMemory", "currentMemory")
 _USER_ALIAS = re.compile(r"ua-[A-Za-z0-9_-]+")
@@ -140,7 +142,13 @@ class Machine:
     error_paused: bool = False
     boot: int = 0
     nvdimm: bool = False  # QEMU was started with one
-    guest: str = "driver"  # or nodriver, pinned
+    guest: str = "driver"  # or nodriver, pinned, offline (nobody brings new memory online)
+    talks: bool = True  # whether it has a balloon driver, which tells how much memory it has
+    kept: int = 100 * MIB  # what its kernel keeps for itself
+    offline: int = 0  # what is plugged and not online
+    held: int = 0  # what its balloon holds back
+    said: Statistics = field(default_factory=Statistics)  # what it told last
+    polling: int = 0  # the number of the polling that goes on
     leaving: list[ET.Element] = field(default_factory=list)  # what the guest was asked for and has not answered
     qemu: int | None = None  # the version that it runs in, where that is not the host's (an update since its start)
     image: str | None = None  # the managed-save image: `sound`, or `spoiled` on a disk that can't be read
@@ -162,7 +170,7 @@ class Libvirt:
     domain_capabilities: str = "<domainCapabilities/>"
     host_memory: int | None = None  # KiB that all memory devices have together; None for as much as is wanted
     config_refused: bool = False  # the disk where configurations are stored is full
-    listeners: list[t.Callable[[str, str | None, bool], None]] = field(default_factory=list)
+    listeners: list[t.Callable[[str, str | None, bool, bool], None]] = field(default_factory=list)
     _due: list[tuple[float, int, t.Callable[[], None]]] = field(default_factory=list)
     _count: t.Iterator[int] = field(default_factory=itertools.count)
 
@@ -184,10 +192,10 @@ class Libvirt:
             action()
         self.now = max(self.now, until)
 
-    def tell(self, uuid: str, alias: str | None = None, rejected: bool = False) -> None:
+    def tell(self, uuid: str, alias: str | None = None, rejected: bool = False, rebooted: bool = False) -> None:
         """Sends an event to everyone."""
         for listener in self.listeners:
-            listener(uuid, alias, rejected)
+            listener(uuid, alias, rejected, rebooted)
 
     # --- domains
 
@@ -264,11 +272,8 @@ class Libvirt:
         machine, config = self.machine(uuid), self.definition(uuid, CONFIG)
         if machine.live is not None:
             raise Refused(OPERATION_INVALID, "domain is already running")
-        if machine.image == "spoiled":
-            raise Refused(SYSTEM_ERROR, "failed to read the save image")
-        if machine.image is not None and machine.saved is not None:
-            config = machine.saved
-        machine.image = machine.saved = None
+        saved = self._saved(machine)
+        config = config if saved is None else saved
         for slot in _slots(config):
             self._slot_in_range(config, slot)
         for device in memories(config):
@@ -282,20 +287,35 @@ class Libvirt:
             if size % (number(device, "target/block") or 1):
                 raise Refused(INTERNAL, "backend memory size must be multiple of")
         self._recount(root, LIVE)
-        if (number(root, "memory") or 0) > (number(root, "maxMemory") or 1 << 60):
-            raise Refused(UNSUPPORTED, "memory device total size exceeds hotplug space")
-        if self.old and any(device.get("model") == "virtio-pmem" for device in memories(config)):
-            raise Refused(INTERNAL, "virtio-pmem memory device info is not handled yet")
+        self._may_boot(root)
         machine.live, machine.state, machine.error_paused = root, "running", False
         machine.boot += 1
         machine.leaving = []
+        machine.offline, machine.said = 0, Statistics()
         machine.nvdimm = any(device.get("model") == "nvdimm" for device in memories(root))
         named: list[ET.Element] = []
         for device in memories(root):
             self._come_alive(device, named)
             named.append(device)
             self._ask(machine, device)
+        if _balloon(root) is not None:
+            self.later(1.0, lambda: self._report(machine, machine.boot))  # the driver's first report
+            self._poll(machine)
         self.tell(uuid)
+
+    def _may_boot(self, root: ET.Element) -> None:
+        if (number(root, "memory") or 0) > (number(root, "maxMemory") or 1 << 60):
+            raise Refused(UNSUPPORTED, "memory device total size exceeds hotplug space")
+        if self.old and any(device.get("model") == "virtio-pmem" for device in memories(root)):
+            raise Refused(INTERNAL, "virtio-pmem memory device info is not handled yet")
+
+    @staticmethod
+    def _saved(machine: Machine) -> ET.Element | None:
+        """What the managed-save image brings back, and is gone then; None without one."""
+        if machine.image == "spoiled":
+            raise Refused(SYSTEM_ERROR, "failed to read the save image")
+        saved, machine.saved, machine.image = machine.saved, None, None
+        return saved
 
     def stop(self, uuid: str) -> None:
         """Pulls the plug."""
@@ -342,11 +362,12 @@ class Libvirt:
         for device in memories(machine.live):
             if device.get("model") == "virtio-mem":
                 set_number(t.cast(ET.Element, device.find("target")), "current", 0)
+        machine.offline = 0
         for device in list(machine.leaving):  # QEMU lets go of what the guest was asked for
             self.remove(machine, device)
         self._recount(machine.live, LIVE)
         self.later(2.0, lambda: self._booted(uuid, machine.boot))
-        self.tell(uuid)
+        self.tell(uuid, rebooted=True)
 
     def _booted(self, uuid: str, boot: int) -> None:
         """The guest's driver is there again."""
@@ -360,6 +381,73 @@ class Libvirt:
             self._ask(machine, device)
         for device in machine.leaving:
             self.later(self.lag / 3, functools.partial(self._unplugged, machine, device, boot))
+
+    # --- what the guest says of itself
+
+    def poll_statistics(self, uuid: str, scope: str, seconds: int) -> None:
+        """Has the guest asked so often, and at once."""
+        root, machine = self.definition(uuid, scope), self.machine(uuid)
+        balloon = _balloon(root)
+        if balloon is None:
+            raise Refused(OPERATION_INVALID, "Memory balloon model must be virtio to set the collection period")
+        if scope == CONFIG:
+            self._may_write()
+        for stats in balloon.findall("stats"):
+            balloon.remove(stats)
+        if seconds:
+            balloon.insert(0, ET.Element("stats", period=str(seconds)))
+        if scope == LIVE:
+            self._poll(machine)
+
+    def _poll(self, machine: Machine) -> None:
+        machine.polling += 1
+        self.later(0.04, functools.partial(self._polled, machine, machine.boot, machine.polling))
+
+    def _polled(self, machine: Machine, boot: int, polling: int) -> None:
+        if machine.live is None or (machine.boot, machine.polling) != (boot, polling):
+            return
+        balloon = _balloon(machine.live)
+        stats = None if balloon is None else balloon.find("stats")
+        if stats is None:
+            return
+        self._report(machine, boot)
+        self.later(float(stats.get("period", "1")), functools.partial(self._polled, machine, boot, polling))
+
+    def _report(self, machine: Machine, boot: int) -> None:
+        if machine.live is not None and machine.boot == boot and machine.talks and machine.state == "running":
+            total = self.mem_total(machine)
+            machine.said = Statistics(total * 1024, total * 512, None, int(self.now), int(self.now * 100))
+
+    def mem_total(self, machine: Machine) -> int:
+        """The guest's own MemTotal in KiB."""
+        root = t.cast(ET.Element, machine.live)
+        devices = sum(
+            number(item, "target/current" if item.get("model") == "virtio-mem" else "target/size") or 0
+            for item in memories(root)
+            if item.get("model") in ("virtio-mem", "dimm")
+        )
+        return self._boot_memory(root) + devices - machine.kept - machine.offline - machine.held
+
+    @staticmethod
+    def _boot_memory(root: ET.Element) -> int:
+        return (number(root, "memory") or 0) - sum(map(size_of, memories(root)))
+
+    def statistics(self, uuid: str) -> Statistics:
+        """What the guest told last, and what the balloon has now."""
+        machine = self.machine(uuid)
+        if machine.live is None:
+            raise Refused(OPERATION_INVALID, "domain is not running")
+        whole = self._boot_memory(machine.live) + sum(
+            size_of(item) for item in memories(machine.live) if item.get("model") == "dimm"
+        )
+        age = self.now - machine.said.updated if machine.said.updated else None
+        return replace(machine.said, balloon=(whole - machine.held) * 1024, age=age)
+
+    def bring_online(self, uuid: str) -> None:
+        """Someone in the guest brings all of its memory online."""
+        machine = self.machine(uuid)
+        machine.offline, machine.guest = 0, "driver"
+        self.answer(uuid)
 
     # --- devices
 
@@ -391,6 +479,8 @@ class Libvirt:
             set_number(root, "currentMemory", current + size)
             return
         self._come_alive(device, memories(root)[:-1])
+        if device.get("model") == "dimm" and machine.guest == "offline":
+            machine.offline += size
         self._ask(machine, device)
 
     def _plug(self, machine: Machine, root: ET.Element, device: ET.Element) -> None:
@@ -494,6 +584,8 @@ class Libvirt:
         """A running guest has given a device back."""
         root = t.cast(ET.Element, machine.live)
         root.find("devices").remove(device)  # type: ignore[union-attr]
+        if device.get("model") == "dimm":
+            machine.offline -= min(machine.offline, size_of(device))
         machine.leaving = [item for item in machine.leaving if item is not device]
         self._recount(root, LIVE)
         self.tell(machine.uuid, alias_of(device))
@@ -503,7 +595,7 @@ class Libvirt:
             return
         if machine.state != "running":
             self.later(1, lambda: self._unplugged(machine, device, boot))
-        elif machine.guest == "driver":
+        elif machine.guest in ("driver", "offline"):
             self.remove(machine, device)
         elif machine.guest == "pinned":
             machine.leaving = [item for item in machine.leaving if item is not device]
@@ -529,8 +621,12 @@ class Libvirt:
         goal = asked
         if machine.guest == "pinned" and asked < now:
             goal = max(asked, now // 2 // block * block)
+        if machine.guest == "offline" and goal > now:
+            goal = min(goal, now + MOST_OFFLINE - machine.offline)
         if half:
             goal = (now + goal) // 2 // block * block
+        if machine.guest == "offline":
+            machine.offline += max(goal - now, -machine.offline)
         set_number(t.cast(ET.Element, device.find("target")), "current", goal)
         self._recount(machine.live, LIVE)
         self.tell(machine.uuid, alias_of(device))
@@ -657,12 +753,14 @@ class Libvirt:
         return ports - {int(item.get("bus", "0"), 0) for item in root.iterfind("devices//address[@type='pci']")}
 
     def _recount(self, root: ET.Element, scope: str) -> None:
-        cells = sum(int(cell.get("memory", "0")) for cell in root.findall("cpu/numa/cell"))
+        cells = sum(
+            int(cell.get("memory", "0")) * _UNITS[cell.get("unit", "KiB")] for cell in root.findall("cpu/numa/cell")
+        )
         if cells:
-            total = cells + sum(size_of(device) for device in memories(root))
+            total = int(cells) + sum(size_of(device) for device in memories(root))
             set_number(root, "memory", total)
             if scope == LIVE:
-                set_number(root, "currentMemory", total)  # without a balloon
+                set_number(root, "currentMemory", total)  # as without a balloon
 
     def _come_alive(self, device: ET.Element, others: t.Sequence[ET.Element]) -> None:
         """What only a running device has."""
@@ -682,6 +780,11 @@ class Libvirt:
                 numbers = [int(item[len(prefix) :]) for item in used if re.fullmatch(rf"{prefix}\d+", item)]
                 name = f"{prefix}{max(numbers, default=-1) + 1}"
             ET.SubElement(device, "alias", name=name)
+
+
+def _balloon(root: ET.Element) -> ET.Element | None:
+    """The balloon that can be asked; libvirt gives a domain one that says nothing of it, which the model does not."""
+    return root.find("devices/memballoon[@model='virtio']")
 
 
 def _slots(root: ET.Element) -> set[int]:
@@ -736,6 +839,7 @@ class Connection:
     refusals: t.Mapping[tuple[str, str], int] = field(default_factory=dict)  # what is refused of what, with which code
     calls: int = 0
     broken: bool = False
+    killed: bool = False  # nothing of the process runs any longer, not even what it does at its end
     interrupted: bool = False
     log: list[tuple[str, str]] = field(default_factory=list)  # what was changed, of what
     events: list[Event] = field(default_factory=list)
@@ -753,10 +857,10 @@ class Connection:
         """The time."""
         return self.libvirt.now
 
-    def _hear(self, uuid: str, alias: str | None, rejected: bool) -> None:
+    def _hear(self, uuid: str, alias: str | None, rejected: bool, rebooted: bool) -> None:
         # A lost event costs one poll; that a guest has said no is known from nowhere else.
         if uuid in self.watched and not (self.loses_events and not rejected):
-            self.events.append(Event(uuid, alias, rejected))
+            self.events.append(Event(uuid, alias, rejected, rebooted))
 
     def _call(self, action: t.Callable[[], t.Any], what: str = "read", of: str = "") -> t.Any:
         self.calls += 1
@@ -776,6 +880,9 @@ class Connection:
                 if fault.after:
                     fault.what(self)
             self._check()
+        except Killed:
+            self.killed = True
+            raise
         except Refused as error:
             raise calls.translate(error, f"{what} {of}", {"op": what}) from error
         return result
@@ -787,6 +894,8 @@ class Connection:
             raise Refused(self.refusals[what, of], "made to fail")
 
     def _check(self) -> None:
+        if self.killed:
+            raise Killed
         if self.broken:
             raise VirtmemError("connection_lost", "The connection broke.", {}, "Run the task again.")
 
@@ -855,6 +964,14 @@ class Connection:
             return dumped(t.cast(ET.Element, machine.live if machine.config is None else machine.config), secure=True)
 
         return str(self._call(look))
+
+    def statistics(self, uuid: str) -> Statistics:
+        """What the guest told last."""
+        return t.cast(Statistics, self._call(lambda: self.libvirt.statistics(uuid)))
+
+    def poll_statistics(self, uuid: str, scope: str, seconds: int) -> None:
+        """As the daemon's. It is no change that a task's plan shows, so it is not among the others."""
+        self._call(lambda: self.libvirt.poll_statistics(uuid, scope, seconds), "watch", "statistics")
 
     def capabilities(self) -> str:
         """The host's nodes and pages."""

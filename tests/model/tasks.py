@@ -11,7 +11,6 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whol
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Job, Order, Planned, Running
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Wish
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import EXACT, Tolerance
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
 
@@ -25,7 +24,7 @@ DOMAIN = """<domain type='qemu'>
   <cpu><numa><cell id='0' cpus='0' memory='1' unit='GiB'/></numa></cpu>
   <devices>
     <controller type='pci' index='0' model='pcie-root'/>{ports}{devices}
-    <memballoon model='none'/>
+    <memballoon model='{balloon}'>{stats}</memballoon>
   </devices>
 </domain>"""
 
@@ -44,12 +43,15 @@ def dimm(alias: str, size: int = GIB) -> str:
     return f"<memory model='dimm'>{target}<alias name='{alias}'/></memory>"
 
 
-def libvirt(versions: Versions = NEW, **domains: t.Sequence[str]) -> model.Libvirt:
+def libvirt(
+    versions: Versions = NEW, balloon: str = "none", period: int = 0, **domains: t.Sequence[str]
+) -> model.Libvirt:
     """A hypervisor with these domains, running, each guest with all that is requested of it."""
     made = model.Libvirt(versions)
+    stats = f"<stats period='{period}'/>" if period else ""
     for name, devices in domains.items():
         ports = "<controller type='pci' model='pcie-root-port'/>" * 6
-        made.define(DOMAIN.format(name=name, ports=ports, devices="".join(devices)))
+        made.define(DOMAIN.format(name=name, ports=ports, devices="".join(devices), balloon=balloon, stats=stats))
         made.start(name)
     made.advance(made.now + 10)
     return made
@@ -65,15 +67,16 @@ def size(host: model.Libvirt, uuid: str, what: str, alias: str = "ua-vm0", scope
 def run(
     host: model.Libvirt,
     declared: t.Mapping[str, Declaration],
-    timeout: float = 30.0,
-    wait: bool = True,
     connection: model.Connection | None = None,
-    sleep: float = 1.0,
-    tolerance: Tolerance = EXACT,
+    timeout: float = 30.0,
+    **how: t.Any,
 ) -> t.Sequence[Job]:
-    """A task over these domains, as the modules run one: nothing is changed if anything speaks against a plan."""
+    """A task over these domains, as the modules run one: nothing is changed if anything speaks against a plan.
+
+    `how` is how the task waits, by the names of `Patience`.
+    """
     connection = connection or model.Connection(host)
-    patience = Patience(wait, timeout, sleep, tolerance, lambda: connection.interrupted)
+    patience = Patience(timeout=timeout, interrupted=lambda: connection.interrupted, **how)
     hypervisor = t.cast("t.Any", connection)
     jobs = whole.prepare(hypervisor, [Order(*item) for item in declared.items()], patience)
     running = [Running(job) for job in jobs if isinstance(job, Planned)]

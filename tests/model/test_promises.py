@@ -362,12 +362,14 @@ class Promises(RuleBasedStateMachine):
         job = self.task(declaration)
         assert job is not None
         if spoiled:
-            assert job.error is not None and not job.done, "what a start brings back is not known"
+            assert job.error is not None, "what a start brings back is not known"
+            assert not job.done
             now = Seen.of(self.machine, declaration.readies)
-            assert now.scopes[model.CONFIG] is not None and now.rest == before.rest
+            assert now.rest == before.rest
             self.machine.image = self.machine.saved = None  # someone removes what can't be read
         elif job.error is None and any(step.scope == model.CONFIG for step in job.done):
-            assert job.plan is not None and job.plan.warnings, "the next start brings back something else"
+            assert job.plan is not None
+            assert job.plan.warnings, "the next start brings back something else"
         self.recover(declaration)
 
     @rule(

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .._memory import progress
 from .._memory.device import CONFIG, LIVE, SCOPES, Declaration, Domain
@@ -19,6 +19,7 @@ from .._memory.errors import VirtmemError
 from .._memory.plan.domain import plan_domain
 from .._memory.plan.step import Circumstances, DevicePlan, Plan, Step
 from .._memory.progress import Goal
+from .witness import Witness
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Refused:
     devices: tuple[DevicePlan, ...] = ()
     steps: tuple[Step, ...] = ()
     done: tuple[Step, ...] = ()
+    witness: Witness = field(default_factory=Witness)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Planned:
     uuid: str
     circumstances: Circumstances
     plan: Plan
+    witness: Witness = field(default_factory=Witness)
     error: None = None
     done: tuple[Step, ...] = ()
 
@@ -86,6 +89,7 @@ class Running:
         self.plan = planned.plan
         self.circumstances = planned.circumstances
         self.observed = planned.plan.domain
+        self.witness = planned.witness  # what the guest itself says
         self.pending = list(planned.plan.steps)
         self.done: list[Step] = []
         self.barrier: Goal | None = None  # what the guest must reach before the next step

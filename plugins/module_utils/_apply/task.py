@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._libvirt.connection import Hypervisor
+from .._memory import guest
 from .._memory.size import EXACT, Tolerance
 from .._observe import Observer
 from .job import Running
@@ -31,6 +32,7 @@ class Patience:
     sleep: float = 1.0
     tolerance: Tolerance = EXACT
     interrupted: t.Callable[[], bool] = _never  # whether someone wants the task to end
+    verify: str = guest.AUTO  # whether the guest's own word counts
 
 
 @dataclass

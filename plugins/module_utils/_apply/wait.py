@@ -20,6 +20,7 @@ from .._memory.plan.step import GROW
 from .._memory.progress import Goal
 from .._memory.size import EXACT, Tolerance
 from .failure import fail, gives_back, interrupted
+from .guests import is_settled, problem
 from .job import Running
 from .steps import advance
 from .task import Task
@@ -33,8 +34,9 @@ def must_wait(job: Running) -> bool:
 
 
 def has_converged(job: Running, tolerance: Tolerance) -> bool:
-    """Whether the guest has all that is declared, as far as was last seen."""
-    return not (job.barrier or job.postponed) and _has_all(job, tolerance)
+    """Whether the guest has all that is declared, and can use it, as far as was last seen."""
+    is_there = not (job.barrier or job.postponed) and _has_all(job, tolerance)
+    return is_there and not (job.witness.listens and job.witness.word.verdict.usable is False)
 
 
 def _has_all(job: Running, tolerance: Tolerance) -> bool:
@@ -56,12 +58,14 @@ def wait(task: Task, jobs: t.Iterable[Running]) -> None:
                 if not _look(task, job):
                     _stop_waiting(task, job)
             return
-        event = task.hypervisor.next_event(min(next_poll, task.deadline) - now)
-        looked_at = pending
-        if event is None or event.uuid is None or task.clock() >= next_poll:
-            next_poll = task.clock() + task.patience.sleep
+        due = min(job.witness.due for job in pending)
+        event = task.hypervisor.next_event(min(next_poll, task.deadline, due) - now)
+        now, looked_at = task.clock(), pending
+        if now >= next_poll or (event is not None and event.uuid is None):
+            next_poll = now + task.patience.sleep
         else:
-            looked_at = [job for job in pending if job.uuid == event.uuid]
+            heard = None if event is None else event.uuid
+            looked_at = [job for job in pending if job.uuid == heard or job.witness.due <= now]
         settled = [job for job in looked_at if _look(task, job, event)]
         pending = [job for job in pending if job not in settled]
 
@@ -73,6 +77,8 @@ def _look(task: Task, job: Running, event: Event | None = None) -> bool:
     """
     if event is not None and job.uuid == event.uuid:
         job.error = _rejection(job, event)
+        if event.rebooted:
+            job.witness.before = None  # another kernel may have booted, which keeps more for itself
     while job.error is None:
         if job.postponed is not None and not _retry(task, job):
             return False
@@ -85,13 +91,14 @@ def _look(task: Task, job: Running, event: Event | None = None) -> bool:
         # Every goal is looked at, so that the movement of each is known.
         missing = [goal for goal in goals if not _is_reached(task, job, goal, tolerance)]
         if missing:
+            job.witness.rewind()
             return False
         if job.barrier is None:
-            return True
+            return is_settled(task, job)
         job.barrier = None
         advance(task, job, GROW)
         if job.error is None and job.barrier is None and not job.plan.goals:
-            return True
+            return is_settled(task, job)
     return True
 
 
@@ -154,3 +161,4 @@ def _stop_waiting(task: Task, job: Running) -> None:
             movement = job.movements[goal]
             job.error = progress.not_converged(job.observed, device, goal, movement, task.clock(), timeout)
             return
+    job.error = problem(job, timeout)

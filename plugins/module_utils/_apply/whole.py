@@ -18,6 +18,7 @@ from .._memory.plan.domain import plan_domain
 from .._memory.plan.step import GROW, REMOVE, SHRINK, Circumstances
 from .._memory.xml import reading
 from .._observe import Observer
+from . import guests
 from .failure import report_half_replaced
 from .job import Order, Planned, Refused, Running
 from .steps import advance
@@ -35,17 +36,23 @@ def prepare(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: Patienc
     circumstances = _circumstances(hypervisor, orders, patience)
     observer = Observer(hypervisor)
     taken: set[str] = set()  # the domains of the orders before
-    return [_plan(hypervisor, observer, order, circumstances, taken) for order in orders]
+    return [_plan(hypervisor, observer, order, circumstances, patience, taken) for order in orders]
 
 
 def _plan(
-    hypervisor: Hypervisor, observer: Observer, order: Order, circumstances: Circumstances, taken: set[str]
+    hypervisor: Hypervisor,
+    observer: Observer,
+    order: Order,
+    circumstances: Circumstances,
+    patience: Patience,
+    taken: set[str],
 ) -> Planned | Refused:
     observed = None
     try:
         uuid = _find(hypervisor, order, taken)
         observed = observer.observe(uuid)
-        return Planned(order, uuid, circumstances, plan_domain(observed, order.declaration, circumstances))
+        plan = plan_domain(observed, order.declaration, circumstances)
+        return Planned(order, uuid, circumstances, plan, guests.first_word(hypervisor, uuid, plan, patience))
     except VirtmemError as error:
         return Refused(order, error, observed)
 
@@ -79,10 +86,19 @@ def apply(hypervisor: Hypervisor, jobs: t.Sequence[Running], patience: Patience,
     What went wrong with a domain is left in its `error`; the others go on.
     """
     task = Task(hypervisor, jobs, patience, clock)
+    try:
+        _apply(task)
+    finally:
+        guests.end(task)
+
+
+def _apply(task: Task) -> None:
+    jobs, patience = task.jobs, task.patience
+    guests.begin(task)
     for job in jobs:
         for goal in job.plan.goals:
-            job.begin(goal, clock())
-        if patience.wait and must_wait(job):
+            job.begin(goal, task.clock())
+        if patience.wait and job.error is None and must_wait(job):
             # Before the change: the guest may have answered before a later registration is through.
             _listen(task, job)
     for rank in (SHRINK, REMOVE, GROW):
@@ -115,7 +131,7 @@ def _settle(task: Task) -> bool:
     waited = patience.wait and bool(pending)
     while True:
         if patience.wait:
-            wait(task, [job for job in pending if job.goals or job.postponed])
+            wait(task, [job for job in pending if job.goals or job.postponed or job.witness.listens])
         for job in jobs:
             if job.error is None and not job.plan.cut and (waited or job.done):
                 verify(task, job)

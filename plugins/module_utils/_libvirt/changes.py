@@ -59,6 +59,17 @@ class Changes(Calls):
         call = functools.partial(self._domains[uuid].detachDeviceAlias, alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         self._change("request the device's removal", {"op": "detach", "scope": LIVE}, call)
 
+    def poll_statistics(self, uuid: str, scope: str, seconds: int) -> None:
+        """Has QEMU ask the guest's balloon driver so often how much memory it has, and at once; 0 ends it.
+
+        It is no part of the guest, and takes no restart: the running domain's XML has a `<stats>` more or less.
+
+        Raises:
+            VirtmemError: as `attach`.
+        """
+        call = functools.partial(self._domains[uuid].setMemoryStatsPeriod, seconds, _flag(scope))
+        self._change("set how often the balloon's statistics are polled", {"op": "statistics", "scope": scope}, call)
+
     def define(self, xml: str) -> None:
         """Replaces a domain's persistent definition.
 

@@ -14,11 +14,13 @@ import contextlib
 import errno
 import functools
 import re
+import time
 import typing as t
 from dataclasses import dataclass
 
-from .._memory.device import CONFIG, LIVE, SCOPES
+from .._memory.device import CONFIG, LIVE, SCOPES, Statistics
 from .._memory.errors import VirtmemError
+from .._memory.size import KIB
 from .._memory.support import Versions
 from .calls import ACCESS_HINT, in_time, translate
 from .changes import Changes
@@ -50,6 +52,7 @@ class Reading:
     live_xml: str | None
     config_xml: str | None
     saved_xml: str | None = None  # of the managed-save image, if there is one
+    guest: Statistics | None = None  # what the running guest says of itself, if that was asked for
 
 
 @dataclass(frozen=True)
@@ -179,8 +182,12 @@ class Hypervisor(Changes, Events):
             listed.append(Listed(domain.name(), uuid, state, uuid not in transient, active, uuid in saved, domain))
         return sorted(listed, key=lambda item: item.name)
 
-    def read_listed(self, listed: Listed) -> Reading | None:
+    def read_listed(self, listed: Listed, guest: bool = False) -> Reading | None:
         """What there is to read of a listed domain, None if it is gone.
+
+        Args:
+            listed: the domain.
+            guest: whether its guest is asked too, which is a call more and goes as far as QEMU.
 
         Raises:
             VirtmemError: `connection_lost`, `domain_busy`, `libvirt_error`.
@@ -198,11 +205,20 @@ class Hypervisor(Changes, Events):
                     live_xml=domain.XMLDesc(0) if listed.active else None,
                     config_xml=domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if listed.persistent else None,
                     saved_xml=domain.managedSaveGetXMLDesc(0) if listed.managed_save and not listed.active else None,
+                    guest=_statistics(domain) if guest and listed.active else None,
                 )
         except VirtmemError as error:
             if error.error_code == "domain_vanished":
                 return None
             raise
+
+    def statistics(self, uuid: str) -> Statistics:
+        """What the running guest said of itself last; empty if there is nothing to be had from it.
+
+        Raises:
+            VirtmemError: `connection_lost`, `domain_busy`, `libvirt_error`.
+        """
+        return self._ask("read the guest's statistics", lambda: _statistics(self._domains[uuid]))
 
     def capabilities(self) -> str:
         """The XML that describes the host.
@@ -235,6 +251,29 @@ class Hypervisor(Changes, Events):
         self.stop_listening()
         with contextlib.suppress(libvirt.libvirtError):
             self._connection.close()
+
+
+def _statistics(domain: t.Any) -> Statistics:
+    """The statistics of a domain's balloon; empty if it has stopped, or its driver has no such thing."""
+    try:
+        said: dict[str, int] = domain.memoryStats()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_SUPPORT):
+            raise
+        return Statistics()
+
+    def size(name: str) -> int | None:
+        return said[name] * KIB if name in said else None
+
+    updated = said.get("last_update", 0)
+    return Statistics(
+        total=size("available"),
+        usable=size("usable"),
+        balloon=size("actual"),
+        updated=updated,
+        minor_faults=said.get("minor_fault"),
+        age=max(time.time() - updated, 0.0) if updated else None,
+    )
 
 
 def _state(state: int, reason: int) -> tuple[str, int]:

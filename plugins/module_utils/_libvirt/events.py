@@ -37,6 +37,7 @@ class Event:
     uuid: str | None
     alias: str | None = None
     rejected: bool = False  # the guest refused to give the device back
+    rebooted: bool = False  # the guest begins anew
 
 
 class _EventLoop:
@@ -84,12 +85,13 @@ class Events(Calls):
         self._watched.add(uuid)
         if self._callbacks:
             return
-        # Once for all domains: four calls, instead of four for each domain and as many at the end. What other domains
+        # Once for all domains: five calls, instead of five for each domain and as many at the end. What other domains
         # do is dropped. Callbacks run in the loop's thread and only leave a note: an exception in one would be lost.
         callbacks: dict[str, t.Callable[..., None]] = {
             "DEVICE_REMOVED": self._on_device,
             "DEVICE_REMOVAL_FAILED": self._on_rejection,
             "LIFECYCLE": self._on_lifecycle,
+            "REBOOT": self._on_reboot,
             # Of libvirt 7.9. An older daemon does not know it, and polling finds the size just as well.
             "MEMORY_DEVICE_SIZE_CHANGE": self._on_size_change,
         }
@@ -132,10 +134,10 @@ class Events(Calls):
         """Makes `next_event` return at once, from a signal handler if need be."""
         self._events.put(Event(None))
 
-    def _note(self, domain: t.Any, alias: str | None = None, rejected: bool = False) -> None:
+    def _note(self, domain: t.Any, alias: str | None = None, rejected: bool = False, rebooted: bool = False) -> None:
         uuid = domain.UUIDString()
         if uuid in self._watched:
-            self._events.put(Event(uuid, alias, rejected))
+            self._events.put(Event(uuid, alias, rejected, rebooted))
 
     def _on_size_change(self, _connection: t.Any, domain: t.Any, alias: str, _size_kib: int, _opaque: t.Any) -> None:
         self._note(domain, alias)
@@ -148,6 +150,9 @@ class Events(Calls):
 
     def _on_lifecycle(self, _connection: t.Any, domain: t.Any, _event: int, _detail: int, _opaque: t.Any) -> None:
         self._note(domain)
+
+    def _on_reboot(self, _connection: t.Any, domain: t.Any, _opaque: t.Any) -> None:
+        self._note(domain, rebooted=True)
 
     def _on_close(self, _connection: t.Any, _reason: int, _opaque: t.Any) -> None:
         self._events.put(Event(None))

@@ -77,6 +77,7 @@ class Definition:
     current_memory: int | None = None  # <currentMemory>
     cell_memory: int | None = None  # what the NUMA cells have together; None if there are none
     balloon: bool = True  # whether libvirt learns from the guest how much it uses
+    period: int = 0  # how often the balloon's statistics are polled, in seconds; 0 for never
     active: bool = False  # whether this is a running guest's
     processors: int = 1  # the most that the guest can have
 
@@ -109,6 +110,18 @@ class Definition:
 
 
 @dataclass(frozen=True)
+class Statistics:
+    """What a running guest's balloon driver reported last. Sizes are in bytes, None means: not reported."""
+
+    total: int | None = None  # MemTotal
+    usable: int | None = None  # MemAvailable: what it could give to programs without swapping
+    balloon: int | None = None  # what the balloon leaves of the boot memory and the DIMMs
+    updated: int = 0  # when, in seconds since 1970 by the hypervisor's clock; 0 for never
+    minor_faults: int | None = None  # nearly always another number in a newer report
+    age: float | None = field(default=None, compare=False)  # seconds, by the clock of the managed node
+
+
+@dataclass(frozen=True)
 class Domain:
     """A domain as it was read: who it is, and its definition in each scope that it has."""
 
@@ -120,6 +133,7 @@ class Domain:
     config: Definition | None = None
     error_paused: bool = False  # paused by something that went wrong, not by a person
     saved: Definition | None = None  # what a managed-save image brings back at the next start
+    guest: Statistics | None = None  # what the running guest says of itself; None if nobody asked
 
     def scope(self, name: str) -> Definition | None:
         """The definition in the scope of this name."""

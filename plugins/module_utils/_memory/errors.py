@@ -48,6 +48,8 @@ ERROR_CODES: dict[str, str] = {
     "no_numa_node": "The domain has no such NUMA cell.",
     "not_aligned": "A size is not a multiple of what the device needs.",
     "not_converged": "The guest's actual size did not reach the requested one within the timeout.",
+    "not_usable": "The guest has the memory plugged and can't use all of it: it is not online there.",
+    "not_verified": "The guest's own word was required, and it has none.",
     "requested_exceeds_size": "The requested size is above the maximum size of the device.",
     "scope_unavailable": "The domain has no such scope: it is not running, or it is transient.",
     "task_interrupted": "The task was interrupted (Ctrl-C, SIGTERM) before everything was as declared.",

@@ -34,6 +34,7 @@ class Model:
         options: the properties that libvirt reads for it, beside those of every model.
         required: what a new device can't do without.
         bus: what a device is plugged into.
+        is_memory: whether the guest's kernel gets it as ordinary memory.
         resizable: whether a size is requested of it, which its guest gives or takes while it runs.
         hot_plug: whether a running guest can be given one.
         plugs_beside_its_like: whether only a guest that was started with one can be given another.
@@ -48,6 +49,7 @@ class Model:
     options: frozenset[str]
     required: tuple[str, ...]
     bus: str
+    is_memory: bool
     resizable: bool
     hot_plug: bool
     plugs_beside_its_like: bool
@@ -80,6 +82,7 @@ MODELS: t.Mapping[str, Model] = {
         options=frozenset({"node", "discard", "nodemask", "pagesize", "slot", "base"}),
         required=("size",),
         bus=MODULE,
+        is_memory=True,
         resizable=False,
         hot_plug=True,
         plugs_beside_its_like=False,
@@ -94,6 +97,7 @@ MODELS: t.Mapping[str, Model] = {
         options=frozenset({"node", "uuid", "path", "alignsize", "pmem", "label_size", "readonly", "slot", "base"}),
         required=("size", "path"),
         bus=MODULE,
+        is_memory=False,
         resizable=False,
         hot_plug=True,
         # QEMU's machine is started with nvdimm=on only if there is one already.
@@ -111,6 +115,7 @@ MODELS: t.Mapping[str, Model] = {
         ),
         required=("size", "requested"),
         bus=PCI,
+        is_memory=True,
         resizable=True,
         hot_plug=True,
         plugs_beside_its_like=False,
@@ -125,6 +130,7 @@ MODELS: t.Mapping[str, Model] = {
         options=frozenset({"path", "base"}),
         required=("size", "path"),
         bus=PCI,
+        is_memory=False,
         resizable=False,
         hot_plug=True,
         plugs_beside_its_like=False,
@@ -139,6 +145,7 @@ MODELS: t.Mapping[str, Model] = {
         options=frozenset({"node", "nodemask"}),
         required=("size",),
         bus=NOWHERE,
+        is_memory=False,
         resizable=False,
         hot_plug=False,
         plugs_beside_its_like=False,
@@ -156,6 +163,7 @@ _UNKNOWN = Model(
     options=frozenset(),
     required=("size",),
     bus=NOWHERE,
+    is_memory=False,
     resizable=False,
     hot_plug=False,
     plugs_beside_its_like=False,

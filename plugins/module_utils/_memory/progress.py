@@ -30,10 +30,11 @@ PROGRESSING = "progressing"
 _HINTS = {
     NO_RESPONSE: "The guest has not reacted at all. Check in the guest that it has booted and runs, and that the "
     "virtio_mem driver is there (lsmod | grep virtio_mem; Linux 5.8 or later with CONFIG_VIRTIO_MEM).",
-    STALLED: "The guest began and then stopped. To grow, check in the guest that memory blocks go online "
-    "(/sys/devices/system/memory/auto_online_blocks) and look for virtio_mem in dmesg; to shrink, that the memory is "
-    "free "
-    "and movable (auto_online_blocks=online_movable), since memory in use by the kernel can't be given back.",
+    STALLED: "The guest has a driver, and it stopped on its way. To grow, check in the guest that memory blocks go "
+    "online, as the driver plugs no more than 1 GiB of memory that stays offline. Now: echo online_movable > "
+    "/sys/devices/system/memory/auto_online_blocks, and the same into the state of each block that is offline; for "
+    "good: the kernel argument memhp_default_state=online_movable. To shrink, check that the memory is free and "
+    "movable, since memory in use by the kernel can't be given back.",
     PROGRESSING: "The guest was still making progress. Give it more time with a larger wait_timeout; running the task "
     "again resumes the wait.",
 }
@@ -96,9 +97,9 @@ class Movement:
         return now - (self.started if self.moved is None else self.moved)
 
     def diagnosis(self, now: float) -> str:
-        """One of `no_response`, `stalled`, `progressing`."""
+        """One of `no_response`, `stalled`, `progressing`. A guest that has any of the memory has a driver."""
         if self.moved is None:
-            return NO_RESPONSE
+            return STALLED if self.last else NO_RESPONSE
         return STALLED if self.quiet_for(now) > STALLED_AFTER else PROGRESSING
 
 

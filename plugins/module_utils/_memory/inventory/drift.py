@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import typing as t
 
-from .. import support
+from .. import guest, support
 from ..device import LIVE, SCOPES, Definition, Device, Domain, format_nodeset
 from ..properties import COMPARED, SIZES, option_name
 from ..rules.definition import check_stored
@@ -22,6 +22,7 @@ DRIFTS: t.Mapping[str, str] = {
     "property": "The running guest and the configuration differ in a property.",
     "scope": "The device is in one scope only.",
     "not_converged": "The guest's actual size is not the requested one.",
+    "not_usable": "The guest has memory plugged that it can't use: it is not online there.",
     "managed_save": "The next start brings back a saved state that differs from the configuration.",
     "next_boot": "The configuration can't be started as it is.",
     "accounting": "libvirt's sums do not add up.",
@@ -80,6 +81,19 @@ def _size_drift(domain: Domain, pair: Pair) -> t.Iterator[dict[str, t.Any]]:
     asked = live.requested or 0
     text = f"{pair.name} has {show(live.current)} instead of the requested {show(asked)}."
     yield _drift("not_converged", domain, pair.name, {"requested": asked, "current": live.current}, None, text)
+
+
+def _usable_drift(domain: Domain) -> t.Iterator[dict[str, t.Any]]:
+    word = guest.hear(domain, domain.guest) if domain.guest is not None else None
+    if word is None or word.account is None or word.verdict.usable is not False:
+        return
+    counted = word.account
+    told = {"total": counted.total, "plugged": counted.plugged, "held": counted.held, "missing": word.verdict.missing}
+    text = (
+        f"The guest can't use {show(word.verdict.missing)} of the {show(counted.plugged)} that its devices have "
+        f"plugged: its own total is {show(counted.total)}."
+    )
+    yield _drift("not_usable", domain, None, told, None, text)
 
 
 def _saved_drift(domain: Domain, pairs: t.Sequence[Pair]) -> t.Iterator[dict[str, t.Any]]:
@@ -143,6 +157,7 @@ def drift(domain: Domain, selection: Selection, versions: support.Versions) -> l
         found += _scope_drift(domain, pair)
         found += _size_drift(domain, pair)
         found += _boot_drift(domain, pair, versions)
+    found += _usable_drift(domain)
     found += _saved_drift(domain, pairs)
     for scope in SCOPES:
         definition = domain.scope(scope)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import identity, models, support
+from .. import guest, identity, models, support
 from ..device import Definition, Device, Domain
 from ..errors import VirtmemError
 from ..models import MODELS
@@ -50,10 +50,13 @@ def describe(domain: Domain, selection: Selection, versions: support.Versions) -
             {"domain": domain.name, "state": domain.state},
             "Run the task again to see what is there now.",
         )
+    word = guest.hear(domain, domain.guest) if domain.guest is not None else None
     return {
         **domain.describe(),
         "managed_save": domain.saved is not None,
         "memory": {"base": definition.base, "total": definition.total, "current": definition.current_memory},
+        "usable": word.verdict.usable if word else None,
+        "guest": word.guest.describe() if word else None,
         "capacity": _capacity(definition, versions),
         "devices": [_told_device(domain, pair) for pair in chosen(domain, selection)],
         "drift": drift(domain, selection, versions),
@@ -70,6 +73,8 @@ def unreadable(name: str, uuid: str, state: str, persistent: bool, error: Virtme
         "persistent": persistent,
         "managed_save": None,
         "memory": None,
+        "usable": None,
+        "guest": None,
         "capacity": None,
         "devices": [],
         "drift": [],

@@ -101,6 +101,13 @@ class DevicePlan:
     cut: bool = False  # the guest has to answer yet, and nobody waits for it
     undeclared: bool = False  # it must go because nobody declares it
 
+    @property
+    def is_memory(self) -> bool:
+        """Whether the guest's kernel has it, or is to have it, as ordinary memory."""
+        sides = [*self.before.values(), *self.after.values()]
+        names = [side.model for side in sides if side is not None] or [self.wish.model or ""]
+        return any(models.facts(model).is_memory for model in names)
+
     def diff(self) -> dict[str, t.Any]:
         """Before and after, live and config side by side, with sizes as people write them."""
         return {"before": _sides(self.before), "after": _sides(self.after)}

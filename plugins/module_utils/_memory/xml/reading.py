@@ -185,6 +185,7 @@ def read_definition(text: str) -> Definition:
             current_memory=None if current is None else to_bytes(current),
             cell_memory=sum(map(_cell_memory, cells)) if cells else None,
             balloon=not any(item.get("model") == "none" for item in holder.iterchildren("memballoon")),
+            period=to_int(raw(root, "devices/memballoon/stats/@period") or "0"),
             active=root.get("id") is not None,
             processors=to_int(raw(root, "vcpu") or "1"),
             other_aliases=frozenset(aliases - {item.alias for item in devices} - {""}),

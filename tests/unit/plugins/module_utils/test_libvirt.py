@@ -152,6 +152,7 @@ def attempts(hypervisor: _libvirt.Hypervisor, uuid: str) -> dict[str, t.Callable
         "update": lambda: hypervisor.update(uuid, CONFIG, DEVICE),
         "detach": lambda: hypervisor.detach(uuid, CONFIG, DEVICE),
         "unplug": lambda: hypervisor.unplug(uuid, "ua-vm0"),
+        "poll": lambda: hypervisor.poll_statistics(uuid, LIVE, 1),
         "define": lambda: hypervisor.define("<domain type='test'><name>new</name></domain>"),
         "secrets": lambda: t.cast(None, hypervisor.config_with_secrets(uuid)),
     }
@@ -173,9 +174,10 @@ def test_every_call_that_changes_is_among_those_tried() -> None:
     """Whatever the hypervisor offers either reads, or is in the list above."""
     reads = {
         *("broken", "versions", "find", "read", "list_domains", "read_listed", "capabilities", "domain_capabilities"),
+        "statistics",
         *("watch", "next_event", "wake", "notice_close", "stop_listening", "close"),
     }
-    tried = {"attach", "update", "detach", "unplug", "define", "config_with_secrets"}
+    tried = {"attach", "update", "detach", "unplug", "define", "config_with_secrets", "poll_statistics"}
     assert {name for name in dir(_libvirt.Hypervisor) if not name.startswith("_")} - reads == tried
 
 
@@ -352,14 +354,14 @@ def test_a_daemon_that_has_no_size_event_is_watched_without(code: int) -> None:
     connection = Register(**{SIZE: code})
     _libvirt.Hypervisor(connection, URI).watch("a")
     assert EVENTS[REJECTION] in connection.registered
-    assert len(connection.registered) == 3
+    assert len(connection.registered) == 4
 
 
 def test_a_binding_that_has_no_size_event_watches_without(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(libvirt, f"VIR_DOMAIN_EVENT_ID_{SIZE}")
     connection = Register()
     _libvirt.Hypervisor(connection, URI).watch("a")
-    assert len(connection.registered) == 3
+    assert len(connection.registered) == 4
 
 
 def test_half_a_registration_is_none() -> None:
@@ -371,7 +373,7 @@ def test_half_a_registration_is_none() -> None:
         assert connection.registered == {}
     connection.refused.clear()
     hypervisor.watch("a")
-    assert len(connection.registered) == 4
+    assert len(connection.registered) == 5
 
 
 def test_a_size_event_that_is_refused_for_another_reason_is_an_error() -> None:
@@ -389,7 +391,8 @@ VIR_CONNECT_LIST_DOMAINS_TRANSIENT VIR_DOMAIN_AFFECT_CONFIG VIR_DOMAIN_AFFECT_LI
 VIR_DOMAIN_PAUSED_CRASHED VIR_DOMAIN_PAUSED_IOERROR VIR_DOMAIN_PAUSED_POSTCOPY_FAILED VIR_DOMAIN_PAUSED_WATCHDOG
 VIR_DOMAIN_SHUTOFF VIR_DOMAIN_XML_INACTIVE VIR_DOMAIN_XML_SECURE VIR_ERR_ACCESS_DENIED VIR_ERR_AUTH_CANCELLED
 VIR_ERR_AUTH_FAILED VIR_ERR_AUTH_UNAVAILABLE VIR_ERR_INTERNAL_ERROR VIR_ERR_INVALID_ARG VIR_ERR_NO_DOMAIN
-VIR_ERR_NO_SUPPORT VIR_ERR_OPERATION_DENIED VIR_ERR_OPERATION_TIMEOUT VIR_ERR_SYSTEM_ERROR libvirtError open
+VIR_ERR_NO_SUPPORT VIR_ERR_OPERATION_DENIED VIR_ERR_OPERATION_INVALID VIR_ERR_OPERATION_TIMEOUT VIR_ERR_SYSTEM_ERROR
+libvirtError open
 openReadOnly registerErrorHandler virEventRegisterDefaultImpl virEventRunDefaultImpl
 """
 IN_LIBVIRT_7_0 = frozenset(_OLD.split())

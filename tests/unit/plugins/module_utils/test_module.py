@@ -163,7 +163,7 @@ def run(capsys: pytest.CaptureFixture[str], **options: t.Any) -> dict[str, t.Any
     return answer
 
 
-ALWAYS = {"changed", "domain", "device", "steps", "restart_required", "restart_reasons", "duration"}
+ALWAYS = {"changed", "domain", "device", "steps", "restart_required", "restart_reasons", "usable", "guest", "duration"}
 ON_FAILURE = {"failed", "msg", "error_code", "details", "hint"}
 BY_ANSIBLE = {"invocation", "warnings", "deprecations", "exception"}
 

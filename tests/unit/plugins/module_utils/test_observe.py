@@ -33,9 +33,8 @@ class Daemon:
 def reading(live: int | None, config: int | None, saved: int | None = None) -> Reading:
     """A domain with so many GiB in each scope."""
     sizes = ((LIVE, live), (CONFIG, config), (CONFIG, saved))
-    return Reading(
-        "web1", "u", "running", True, False, *(None if size is None else text.format(size) for text, size in sizes)
-    )
+    texts = [None if size is None else text.format(size) for text, size in sizes]
+    return Reading("web1", "u", "running", True, False, texts[0], texts[1], texts[2])
 
 
 def test_each_scope_is_decoded() -> None:

@@ -46,7 +46,7 @@ class Fake:
         self.most = 0
         self.asked: list[str] = []
 
-    def read_listed(self, item: Listed) -> Reading | None:
+    def read_listed(self, item: Listed, _guest: bool) -> Reading | None:
         """Answers, hangs, knows nothing of it, or fails."""
         with self.lock:
             self.asked.append(item.name)

@@ -9,7 +9,12 @@ import typing as t
 from dataclasses import replace
 
 import pytest
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Definition, Device, Domain
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
+    Definition,
+    Device,
+    Domain,
+    Statistics,
+)
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.inventory import sums
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.inventory.drift import DRIFTS
@@ -44,6 +49,22 @@ def plugged(**values: t.Any) -> Device:
 
 
 # --- drift
+
+
+@pytest.mark.parametrize(("offline", "age", "expected"), [(0, 1.0, True), (GIB, 1.0, False), (GIB, 60.0, None)])
+def test_what_a_guest_can_not_use_is_drift_if_it_was_asked(offline: int, age: float, expected: bool | None) -> None:
+    domain = helpers.domain(helpers.definition(plugged(), period=1), helpers.definition(helpers.virtio_mem()))
+    assert told(domain)["guest"] is None
+    assert told(domain)["usable"] is None
+    said = Statistics(total=2 * GIB - 100 * MIB - offline, updated=1, age=age)
+    domain = replace(domain, guest=said)
+    assert told(domain)["usable"] is expected
+    assert told(domain)["guest"]["total"] == said.total
+    assert kinds(domain) == ([("not_usable", None)] if expected is False else [])
+    if expected is False:
+        (found,) = told(domain)["drift"]
+        assert found["live"]["plugged"] == GIB
+        assert "1GiB" in found["message"]
 
 
 def test_a_name_that_only_one_side_has_is_a_difference() -> None:

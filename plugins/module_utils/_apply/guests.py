@@ -1,0 +1,269 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""The guests' own word: whether each can use what it has plugged, by the statistics of its balloon.
+
+If nobody polls them, as in most guests of plain libvirt, they are polled as long as the task lasts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from dataclasses import replace
+
+from .._libvirt.connection import Hypervisor
+from .._memory import guest, models
+from .._memory.device import LIVE, Domain, Statistics
+from .._memory.errors import VirtmemError
+from .._memory.guest import AUTO, NONE, REQUIRED, Verdict, Word
+from .._memory.plan.step import Plan
+from .job import Running
+from .task import Patience, Task
+from .witness import FIRST_PAUSE, Witness
+
+# How often the statistics are polled if nobody else does it, in seconds. A report is there 40 ms after the first poll.
+_PERIOD = 1
+# How long to wait between two looks for a newer report at most.
+_LONGEST_PAUSE = 0.5
+# A report may be this much later than the polling has it, in seconds.
+_LATE = 0.5
+
+
+# --- before the task
+
+
+def asks(plan: Plan, patience: Patience) -> bool:
+    """Whether the guest's own word matters to this plan: it is about memory of the running guest."""
+    if patience.verify == NONE or plan.domain.live is None:
+        return False
+    return any(LIVE in device.scopes and device.is_memory for device in plan.devices)
+
+
+def first_word(hypervisor: Hypervisor, uuid: str, plan: Plan, patience: Patience) -> Witness:
+    """What the guest has said so far. Nothing is switched on for it.
+
+    Raises:
+        VirtmemError: `not_verified`, or as `Hypervisor.statistics`.
+    """
+    if not asks(plan, patience):
+        return Witness()
+    reason = guest.mute(plan.domain)
+    if reason is not None and patience.verify == REQUIRED:
+        raise guest.not_verified(plan.domain, reason)
+    said = hypervisor.statistics(uuid) if reason is None else None
+    return Witness(word=guest.hear(plan.domain, said), said=said or Statistics())
+
+
+def begin(task: Task) -> None:
+    """Switches the polling on for all guests that are to be listened to, and hears how much memory they have now."""
+    listeners = []
+    for job in task.jobs:
+        if not _must_listen(task, job):
+            continue
+        try:
+            _switch_on(task, job)
+            listeners.append(job)
+        except VirtmemError as error:
+            _lose(job, error, task.patience)
+    _await_reports(task, listeners)
+    for job in listeners:
+        if job.error is None:
+            _set_out(task, job)
+
+
+def _must_listen(task: Task, job: Running) -> bool:
+    """Whether the wait lasts until the guest itself says that it can use what it has."""
+    patience, witness, live = task.patience, job.witness, job.observed.live
+    if job.error or live is None or not live.balloon or not patience.wait or not asks(job.plan, patience):
+        return False
+    if guest.is_fresh(witness.said, live.period):
+        return True
+    if patience.verify not in (AUTO, REQUIRED):
+        return False
+    if _changes_guest(job) or patience.verify == REQUIRED:
+        return True
+    # Nothing to do, and the last report, however old, does not account for what is plugged: a task before this one may
+    # have ended because of it.
+    counted = guest.account(live, witness.said)
+    return counted is not None and guest.judge(counted).usable is not True
+
+
+def _changes_guest(job: Running) -> bool:
+    return any(step.scope == LIVE and step.ready is None for step in job.plan.steps)
+
+
+def _switch_on(task: Task, job: Running) -> None:
+    live = job.observed.live
+    if live is not None and not live.period:
+        job.witness.polled = True  # even if the answer is lost
+        task.hypervisor.poll_statistics(job.uuid, LIVE, _PERIOD)
+
+
+def _lose(job: Running, error: VirtmemError, patience: Patience) -> None:
+    """The guest can't be listened to. Only who requires its word fails for that, or who has lost everything."""
+    job.witness.listens = False
+    reason = error.msg
+    job.witness.word = Word(replace(job.witness.word.guest, reason=reason), Verdict(reason=reason))
+    if error.error_code == "connection_lost":
+        job.error = error
+    elif patience.verify == REQUIRED:
+        job.error = guest.not_verified(job.observed, reason)
+
+
+def _await_reports(task: Task, jobs: t.Sequence[Running]) -> None:
+    """Waits for a report of now from each of the guests, for two periods at most."""
+    began = task.clock()
+    # One that is paused may be resumed later, and be heard then.
+    pending = [job for job in jobs if job.witness.polled and guest.mute(job.observed) is None]
+    pause = FIRST_PAUSE
+    while pending:
+        now = task.clock()
+        if now >= min(began + 2 * _PERIOD, task.deadline) or task.patience.interrupted():
+            return
+        task.hypervisor.next_event(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE / 4)
+        pending = [job for job in pending if not _read(task, job)]
+
+
+def _read(task: Task, job: Running) -> bool:
+    """Reads the newest report. Whether it is another one than before, or there is no use in waiting for it."""
+    witness = job.witness
+    try:
+        said = task.hypervisor.statistics(job.uuid)
+    except VirtmemError as error:
+        _lose(job, error, task.patience)
+        return True
+    if said == witness.said:
+        witness.said = said  # it has become older
+        return False
+    witness.said, witness.heard, witness.listens = said, task.clock(), True
+    return True
+
+
+def _set_out(task: Task, job: Running) -> None:
+    """From here on the guest's total must grow by what is plugged."""
+    witness = job.witness
+    live = job.observed.live
+    if guest.mute(job.observed) is not None:
+        witness.listens = live is not None
+        return
+    # Whoever else polls has made sure of a report that is new enough.
+    witness.listens = witness.listens or (live is not None and not witness.polled)
+    if not witness.listens or witness.said.total is None:
+        witness.listens = False
+        witness.word = guest.hear(job.observed, witness.said)
+        if task.patience.verify == REQUIRED:
+            job.error = guest.not_verified(job.observed, witness.word.verdict.reason or guest.SILENT)
+        return
+    if witness.polled:  # that took its time
+        try:
+            job.observed = task.observer.observe(job.uuid)
+        except VirtmemError:
+            return  # the next step says so
+    witness.word = guest.hear(job.observed, witness.said, fresh=True)
+    if _changes_guest(job) and not _is_moving(job.observed):
+        witness.before = witness.word.account
+
+
+def _is_moving(domain: Domain) -> bool:
+    """Whether the guest is on its way: what libvirt knows of its sizes is up to a second late then."""
+    devices = domain.live.devices if domain.live is not None else ()
+    return any(device.current != device.requested for device in devices if models.facts(device.model).resizable)
+
+
+# --- during the wait
+
+
+def is_settled(task: Task, job: Running) -> bool:
+    """Whether the guest says that it can use what it has, or does not say anything any longer.
+
+    Called when libvirt's sizes are as they must be.
+    """
+    witness, live = job.witness, job.observed.live
+    if not witness.listens or live is None:
+        return True
+    now = task.clock()
+    if witness.since is None:
+        witness.since, witness.said_since = now, witness.said
+        _ask_anew(task, job)
+    _read(task, job)
+    if not witness.listens or job.error is not None:
+        return True
+    witness.word = guest.hear(job.observed, witness.said, witness.before, fresh=True)
+    if witness.word.verdict.usable is not False and (_has_grown(witness) or witness.said != witness.said_since):
+        return True
+    period = live.period or _PERIOD
+    quiet = now - max(witness.heard, witness.since)
+    if quiet > 2 * period + _LATE:
+        _stop_listening(job, quiet, period, task.patience)
+        return True
+    witness.due = now + witness.pause
+    witness.pause = min(witness.pause * 1.5, _LONGEST_PAUSE)
+    return False
+
+
+def _ask_anew(task: Task, job: Running) -> None:
+    """QEMU asks the guest at once when the polling is switched on, and otherwise at the end of the period."""
+    live = job.observed.live
+    if not job.witness.polled or live is None or live.period != _PERIOD:
+        return  # it is someone else's
+    try:
+        for seconds in (0, _PERIOD):
+            task.hypervisor.poll_statistics(job.uuid, LIVE, seconds)
+    except VirtmemError as error:
+        _lose(job, error, task.patience)
+
+
+def _has_grown(witness: Witness) -> bool:
+    """Whether the total itself shows that the report is of now: none before could be so large."""
+    now, before = witness.word.account, witness.before
+    return now is not None and before is not None and now.plugged > before.plugged
+
+
+def _stop_listening(job: Running, quiet: float, period: int, patience: Patience) -> None:
+    """The guest says nothing any longer, for or against it."""
+    witness, reason = job.witness, guest.stale(quiet, period)
+    witness.listens = False
+    witness.word = replace(
+        witness.word, guest=replace(witness.word.guest, reason=reason), verdict=Verdict(reason=reason)
+    )
+    if patience.verify == REQUIRED:
+        job.error = guest.not_verified(job.observed, reason)
+
+
+def problem(job: Running, seconds: float) -> VirtmemError | None:
+    """Why the guest does not have what is declared though libvirt says so, or None."""
+    word = job.witness.word
+    if word.verdict.usable is not False or word.account is None:
+        return None
+    return guest.not_usable(job.observed, word.account, job.witness.before, word.verdict, seconds)
+
+
+# --- after the task
+
+
+def end(task: Task) -> None:
+    """Sets the polling back as it was, and hears the last word of those that were not listened to."""
+    for job in task.jobs:
+        # The connection is gone, or the domain. Polling that stays on harms nobody, and what went wrong was reported.
+        with contextlib.suppress(VirtmemError):
+            if job.witness.polled:
+                _switch_off(task, job)
+            elif job.done and not job.witness.listens and asks(job.plan, task.patience):
+                _hear_last(task, job)
+
+
+def _switch_off(task: Task, job: Running) -> None:
+    live = task.observer.observe(job.uuid, (LIVE,)).live
+    # Someone else may have set it meanwhile, and a guest that was started anew has what is configured.
+    if live is not None and live.period == _PERIOD:
+        task.hypervisor.poll_statistics(job.uuid, LIVE, 0)
+
+
+def _hear_last(task: Task, job: Running) -> None:
+    if guest.mute(job.observed) is None:
+        job.witness.said = task.hypervisor.statistics(job.uuid)
+        job.witness.word = guest.hear(job.observed, job.witness.said)

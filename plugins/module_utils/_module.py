@@ -153,6 +153,10 @@ class Report:
             if job.order.declaration.readies and config is not None:
                 limit = None if config.max_memory is None else size.show(config.max_memory)
                 shown[job.order.domain].update(max_memory=limit, slots=config.slots, free_ports=config.free_ports)
+            declared = job.order.declaration.statistics_period
+            definition = job.first.domain.live or job.first.domain.config
+            if declared is not None and definition is not None:
+                shown[job.order.domain]["statistics_period"] = definition.period if side == "before" else declared
         return shown
 
 

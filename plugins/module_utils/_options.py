@@ -127,6 +127,7 @@ _NUMBERS = {
     "slot": "Give the number of a memory slot of the guest.",
     "slots": "Give the number of slots that the domain is to have.",
     "spare_ports": "Give the number of ports that are to stay free.",
+    "statistics_period": "Give the number of seconds between two polls, or 0 for none.",
 }
 
 
@@ -230,6 +231,7 @@ LAYOUT_OPTIONS: dict[str, t.Any] = {
             "max_memory": {"type": "str"},
             "slots": {"type": "int"},
             "spare_ports": {"type": "int"},
+            "statistics_period": {"type": "int"},
         },
     },
 }
@@ -265,6 +267,7 @@ def order_from(params: t.Mapping[str, t.Any]) -> Order:
             max_memory=_read(params, "max_memory", _size),
             slots=_read(params, "slots", _number),
             spare_ports=_read(params, "spare_ports", _number),
+            statistics_period=_read(params, "statistics_period", _number),
         ),
     )
 

@@ -178,6 +178,12 @@ options:
             dimm or nvdimm gets ACPI if it has none.
           - Only the configuration can change. A running domain has it from its next boot on, see RV(restart_reasons).
         type: str
+      statistics_period:
+        description:
+          - How often the statistics of the domain's balloon are polled, in seconds; V(0) for never. They are what the
+            guest says of its own memory, see O(verify).
+          - Set at once in the running guest and in the configuration. It takes no restart.
+        type: int
       slots:
         description:
           - The number of memory slots for DIMMs. libvirt before 9.5 counts every memory device, and a domain that

@@ -133,14 +133,19 @@ def _device_row(name: str, device: Result, scopes: t.Sequence[str]) -> Row:
 
 def _domain_row(planned: Result, declared: Result, capacity: Result) -> Row | None:
     """The row about what makes a domain able to take devices, if that is declared."""
-    words = (("max_memory", "maxMemory {}"), ("slots", "{} slots"), ("spare_ports", "{} free ports"))
+    words = (
+        ("max_memory", "maxMemory {}"),
+        ("slots", "{} slots"),
+        ("spare_ports", "{} free ports"),
+        ("statistics_period", "statistics every {} s"),
+    )
     wanted = [text.format(declared[name]) for name, text in words if declared.get(name) is not None]
     if not wanted:
         return None
     limit, ports = capacity.get("max_memory"), capacity.get("ports_free")
     now = ["no maxMemory" if limit is None else f"maxMemory {show(limit)}", f"{capacity.get('slots', 0)} slots"]
     now += [] if ports is None else [f"{ports} free ports"]
-    prepares = any(step["op"] == "prepare" for step in planned["steps"])
+    scopes = {step["scope"] for step in planned["steps"] if step["op"] == "prepare"}
     lacks = (
         (declared.get("max_memory") is not None and (limit or 0) < parse(declared["max_memory"]))
         or (declared.get("slots") is not None and int(declared["slots"]) != capacity.get("slots"))
@@ -151,7 +156,7 @@ def _domain_row(planned: Result, declared: Result, capacity: Result) -> Row | No
         DOMAIN_ROW,
         now=", ".join(now),
         wanted=", ".join(wanted),
-        action="prepare (config)" if prepares else NOTHING,
+        action=f"prepare ({', '.join(scope for scope in (LIVE, CONFIG) if scope in scopes)})" if scopes else NOTHING,
         restart=planned["restart_required"] and lacks,
     )
 

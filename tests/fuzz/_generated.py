@@ -315,10 +315,11 @@ def _layouts(draw: st.DrawFn) -> Options:
         ("max_memory", st.sampled_from(("16GiB", "32GiB", "64GiB", *_SIZES))),
         ("slots", st.sampled_from([0, 1, 16, "32", 70000])),
         ("spare_ports", st.sampled_from([0, 1, 4])),
+        ("statistics_period", st.sampled_from([0, 1, 10, "5", 70000])),
     ):
         if draw(st.integers(0, 2)) == 0:
             options[name] = draw(values)
-    names = ["name", "devices", "exclusive", "max_memory", "slots", "spare_ports"]
+    names = ["name", "devices", "exclusive", "max_memory", "slots", "spare_ports", "statistics_period"]
     return _spoiled(draw, options, names) if draw(st.integers(0, 19)) == 0 else options
 
 

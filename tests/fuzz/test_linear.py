@@ -70,7 +70,7 @@ def device(**values: t.Any) -> dict[str, t.Any]:
 def layout(count: int, **values: t.Any) -> dict[str, t.Any]:
     """The options of a domain in a layout, with so many devices."""
     devices = [device(alias=f"d{number}", model="dimm", size="1GiB") for number in range(count)]
-    rest = {"exclusive": False, "max_memory": None, "slots": None, "spare_ports": None}
+    rest = {"exclusive": False, "max_memory": None, "slots": None, "spare_ports": None, "statistics_period": None}
     return {"name": "web1", "devices": devices, **rest, **values}
 
 

@@ -53,7 +53,7 @@ DOMAIN = f"""<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/q
     <memory model='virtio-mem'><target><size unit='GiB'>2</size><node>0</node><block unit='MiB'>2</block>
       <requested unit='GiB'>1</requested></target><alias name='ua-other'/><driver iommu='on'/></memory>
     <memory model='dimm'><target><size unit='MiB'>768</size><node>0</node></target><future/></memory>
-    <graphics type='vnc' passwd='s3cr3t'/><memballoon model='none'/>
+    <graphics type='vnc' passwd='s3cr3t'/><memballoon model='virtio'/>
   </devices>
   <qemu:commandline><qemu:arg value='-s'/></qemu:commandline>
 </domain>"""
@@ -92,6 +92,8 @@ class Seen:
             devices = t.cast(ET.Element, bare.find("devices"))
             for element in (*model.memories(bare), *devices.findall("controller[@model='pcie-root-port']")):
                 devices.remove(element)
+            for stats in devices.findall("memballoon/stats"):
+                t.cast(ET.Element, devices.find("memballoon")).remove(stats)
             for tag in ("memory", "currentMemory", *(("maxMemory",) if ready else ())):
                 for element in bare.findall(tag):
                     bare.remove(element)
@@ -143,6 +145,7 @@ def declarations(draw: st.DrawFn) -> Declaration:
         max_memory=draw(st.sampled_from([None, 16 * GIB, 32 * GIB])) if ready else None,
         slots=draw(st.sampled_from([None, 12])) if ready else None,
         spare_ports=draw(st.sampled_from([None, 2])) if ready else None,
+        statistics_period=draw(st.sampled_from([None, None, None, None, 0, 5])),
     )
 
 
@@ -213,7 +216,7 @@ class Promises(RuleBasedStateMachine):
 
     # --- the outside
 
-    @rule(guest=st.sampled_from(["driver", "driver", "nodriver", "pinned"]))
+    @rule(guest=st.sampled_from(["driver", "driver", "nodriver", "pinned", "offline"]))
     def guest_changes(self, guest: str) -> None:
         """Another guest, or the same with another kernel."""
         self.machine.guest = guest
@@ -276,6 +279,7 @@ class Promises(RuleBasedStateMachine):
             self.undefined = text
 
     undefined: str = ""
+    was_offline: int = 0  # what of the guest's memory was plugged and not online before a task
     foreseen: tuple[object, ...] = ()  # the steps of the last check mode
 
     def _change(self, machine: model.Machine, what: str, alias: str) -> None:
@@ -311,10 +315,14 @@ class Promises(RuleBasedStateMachine):
         job = self.task(declaration, loses_events=loses_events)
         if job is None or job.plan is None:
             return
-        able = self.machine.guest == "driver" and self.machine.state in ("running", "shutoff")
+        able = (
+            self.machine.guest == "driver" and not self.machine.offline and self.machine.state in ("running", "shutoff")
+        )
         assert not (able and job.error), (job.error and job.error.msg, declaration)
         if job.error is not None:
-            assert job.error.error_code in ("not_converged", "guest_rejected_unplug", *refusals), job.error.msg
+            reasons = ("not_converged", "not_usable", "guest_rejected_unplug", *refusals)
+            assert job.error.error_code in reasons, job.error.msg
+            assert job.error.error_code != "not_usable" or self.machine.offline, job.error.details
         foreseen = self.foreseen
         assert tuple(job.steps) == foreseen
         assert job.error or tuple(job.done) == foreseen
@@ -466,7 +474,7 @@ class Promises(RuleBasedStateMachine):
     ) -> Job | None:
         """One task, in check mode and for real. None where it was killed, or did not get as far as a job."""
         ready = declaration.readies
-        before = Seen.of(self.machine, ready)
+        before, self.was_offline = Seen.of(self.machine, ready), self.machine.offline
         order = Order("web1", declaration)
         foreseen = self.foresee(order)
         connection = model.Connection(self.libvirt, faults, loses_events, refusals or {})
@@ -492,6 +500,9 @@ class Promises(RuleBasedStateMachine):
         finally:
             connection.close()
         assert self.libvirt.now - began < PATIENCE.timeout + 5
+        if job is not None and not connection.broken and not meddled and self.machine.live is not None:
+            stats = self.machine.live.find("devices/memballoon/stats")
+            assert stats is None or stats.get("period") == "5", "the task's own polling ends with it"
         if UUID not in self.libvirt.machines:
             assert job is None or job.error is not None or not job.steps
             return job
@@ -560,7 +571,7 @@ class Promises(RuleBasedStateMachine):
     def recover(self, declaration: Declaration) -> None:
         """The cause is gone: the guest answers, the disk has room. Now the task must come to its end."""
         self.libvirt.config_refused = False
-        self.machine.guest = "driver"
+        self.machine.guest, self.machine.offline = "driver", 0
         if self.machine.state == "pmsuspended":
             self.machine.state = "paused"
         self.libvirt.resume(UUID)
@@ -583,6 +594,9 @@ class Promises(RuleBasedStateMachine):
     def delivered(self, declaration: Declaration, job: Job) -> None:
         """What the model says, against what was declared."""
         now = Seen.of(self.machine, ready=False)
+        if job.witness.word.verdict.usable:
+            # A little that was there before can't be told from what a kernel keeps for itself.
+            assert self.machine.offline <= max(self.was_offline, 112 * model.MIB), self.machine.offline
         for wish in declaration.wishes:
             live, config = (find(now.scopes[scope], wish.alias) for scope in (model.LIVE, model.CONFIG))
             runs, stored = now.scopes[model.LIVE] is not None, now.scopes[model.CONFIG] is not None

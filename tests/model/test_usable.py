@@ -291,3 +291,30 @@ def test_nobody_waits_for_a_word_who_does_not_wait_for_the_memory() -> None:
     (job,) = run(host, {"a": GROW}, wait=False)
     assert codes([job]) == [None]
     assert host.now % 1000 < 20
+
+
+@pytest.mark.parametrize("before", [0, 1, 7])
+@pytest.mark.parametrize("wanted", [0, 1, 5])
+@pytest.mark.parametrize("grows", [True, False])
+def test_a_declared_period_is_set_in_both_scopes_at_once(before: int, wanted: int, grows: bool) -> None:
+    host = elastic(period=before)
+    wishes = GROW.wishes if grows else ()
+    declaration = Declaration(wishes, statistics_period=wanted)
+    (job,) = run(host, {"a": declaration})
+    assert codes([job]) == [None]
+    stored = host.definition("a", model.CONFIG).find("devices/memballoon/stats")
+    assert period(host) == (str(wanted) if wanted else None)
+    assert (stored is not None and stored.get("period")) == (str(wanted) if wanted else False)
+    shown = [(step.op, step.scope) for step in job.first.steps if step.op == "prepare"] if job.first else []
+    assert shown == ([("prepare", "live"), ("prepare", "config")] if before != wanted else [])
+    (again,) = run(host, {"a": declaration})
+    assert (codes([again]), len(again.done)) == ([None], 0)
+
+
+def test_a_period_needs_a_balloon() -> None:
+    host = libvirt(a=[vm()])
+    (job,) = run(host, {"a": Declaration(GROW.wishes, statistics_period=5)})
+    assert codes([job]) == ["invalid_option"]
+    assert job.error is not None
+    assert "no balloon" in job.error.msg
+    assert size(host, "a", "requested") == 0

@@ -257,6 +257,8 @@ def end(task: Task) -> None:
 
 
 def _switch_off(task: Task, job: Running) -> None:
+    if job.sets_period:
+        return
     live = task.observer.observe(job.uuid, (LIVE,)).live
     # Someone else may have set it meanwhile, and a guest that was started anew has what is configured.
     if live is not None and live.period == _PERIOD:

@@ -131,7 +131,19 @@ class Running:
         Raises:
             VirtmemError: there is none.
         """
-        return plan_domain(domain, self.order.declaration, self.circumstances)
+        return plan_domain(self._unpolled(domain), self.order.declaration, self.circumstances)
+
+    def _unpolled(self, domain: Domain) -> Domain:
+        """The domain without the polling that the task itself has switched on while it lasts."""
+        live = domain.live
+        if live is None or not self.witness.polled or self.sets_period:
+            return domain
+        return domain.with_scope(LIVE, replace(live, period=0))
+
+    @property
+    def sets_period(self) -> bool:
+        """Whether how often the running guest's statistics are polled has been set because it is declared."""
+        return any(step.scope == LIVE and step.ready and step.ready.period is not None for step in self.done)
 
     def begin(self, goal: Goal, now: float) -> None:
         """From now on, the guest is on its way to this goal."""

@@ -85,6 +85,8 @@ def _check_unchanged(job: Running, domain: Domain, step: Step) -> None:
             {"domain": domain.name, "state": domain.state},
             "Run the task again: it begins with what is there then.",
         )
+    if step.ready is not None and step.ready.period is not None:
+        return  # whatever it was: the last to set it wins
     if step.ready is not None:
         planned = job.plan.domain.config
         for ready in (done.ready for done in job.done if done.ready is not None):
@@ -119,7 +121,9 @@ def _changed(step: Step, what: str) -> VirtmemError:
 
 
 def _act(hypervisor: Hypervisor, uuid: str, step: Step) -> None:
-    if step.ready is not None:
+    if step.ready is not None and step.ready.period is not None:
+        hypervisor.poll_statistics(uuid, step.scope, step.ready.period)
+    elif step.ready is not None:
         hypervisor.define(writing.make_ready(hypervisor.config_with_secrets(uuid), step.ready))
     elif step.op == REDEFINE and step.before is not None:
         hypervisor.define(writing.replace_device(hypervisor.config_with_secrets(uuid), step.before, step.xml))

@@ -194,6 +194,7 @@ class Declaration:
     max_memory: int | None = None
     slots: int | None = None
     spare_ports: int | None = None
+    statistics_period: int | None = None  # how often the balloon's statistics are polled, in seconds; 0 for never
 
     @property
     def readies(self) -> bool:
@@ -211,6 +212,7 @@ class Readiness:
     cell_processors: int = 0
     ports: int = 0  # how many hot-plug ports are added
     acpi: bool = False
+    period: int | None = None  # of the balloon's statistics, which needs no new definition: a step of its own
 
     def less(self, definition: Definition) -> Readiness:
         """The part of it that takes room away from the definition."""
@@ -240,6 +242,7 @@ class Readiness:
             free_ports=(ports or 0) + self.ports if self.ports else ports,
             port_room=None if room is None else max(room - self.ports, 0),
             acpi=definition.acpi or self.acpi,
+            period=definition.period if self.period is None else self.period,
         )
 
 

@@ -174,13 +174,14 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
     # In the order in which they were planned, which is the order in which they are taken.
     steps = [step for device in plans.values() for step in device.steps]
     steps, config = _ready(domain, now, declaration, circumstances.versions, steps)
+    steps = [*readiness.period_steps(declaration, domain), *steps]
     return Plan(
         domain=domain,
         devices=tuple(plans[index] for index in range(len(tasks))),
         steps=tuple(steps),
         config=config,
         readiness_reasons=readiness.reasons(declaration, now, config) if config is not None else (),
-        readiness_warnings=readiness.warnings(domain) if any(step.op == PREPARE for step in steps) else (),
+        readiness_warnings=readiness.warnings(domain) if any(step.ready for step in steps) else (),
     )
 
 

@@ -16,6 +16,8 @@ from .. import models, support
 from ..device import ABSENT, Declaration, Definition, Domain, Readiness
 from ..errors import VirtmemError
 from ..size import MIB, align_down, align_up, show
+from ..xml import writing
+from .step import PREPARE, SHRINK, Step
 
 # libvirt before 9.5 demands slots together with maxMemory; if nobody says how many, it gets these.
 DEFAULT_SLOTS = 16
@@ -26,7 +28,7 @@ _WITHOUT_CELLS = ("s390x", "ppc64", "ppc64le")
 def check(declaration: Declaration, domain: Domain) -> VirtmemError | None:
     """What speaks against the declared readiness, or None."""
     if not declaration.readies:
-        return None
+        return _check_balloon(declaration, domain)
     if domain.config is None:
         return VirtmemError(
             "scope_unavailable",
@@ -57,7 +59,7 @@ def check(declaration: Declaration, domain: Domain) -> VirtmemError | None:
             {"option": "spare_ports", "value": declaration.spare_ports},
             "Leave spare_ports out.",
         )
-    return None
+    return _check_balloon(declaration, domain)
 
 
 def too_few_slots(declaration: Declaration, after: Definition, versions: support.Versions) -> VirtmemError | None:
@@ -188,6 +190,34 @@ def reasons(declaration: Declaration, domain: Domain, config: Definition) -> tup
             f"{declaration.spare_ports} by a restart."
         )
     return tuple(told)
+
+
+def period_steps(declaration: Declaration, domain: Domain) -> list[Step]:
+    """The steps that set how often the balloon's statistics are polled: at once, in both scopes."""
+    wanted = declaration.statistics_period
+    steps = []
+    for scope in domain.scopes() if wanted is not None else ():
+        definition = domain.scope(scope)
+        if definition is not None and definition.period != wanted:
+            ready = Readiness(period=wanted)
+            steps.append(Step(PREPARE, scope, writing.readiness(ready), rank=SHRINK, ready=ready))
+    return steps
+
+
+def _check_balloon(declaration: Declaration, domain: Domain) -> VirtmemError | None:
+    """Only a balloon can be polled."""
+    if declaration.statistics_period is None:
+        return None
+    lacks = [scope for scope in domain.scopes() if not getattr(domain.scope(scope), "balloon", True)]
+    if not lacks:
+        return None
+    return VirtmemError(
+        "invalid_option",
+        f"statistics_period: {declaration.statistics_period}, but the {lacks[0]} definition of domain {domain.name} "
+        "has no balloon whose statistics could be polled.",
+        {"option": "statistics_period", "value": declaration.statistics_period, "scope": lacks[0]},
+        "Leave it out, or give the domain <memballoon model='virtio'/> and restart it.",
+    )
 
 
 def warnings(domain: Domain) -> tuple[str, ...]:

@@ -247,6 +247,9 @@ def _make_ready(root: Element, lacking: Readiness) -> None:
         cell.set("cpus", f"0-{processors - 1}" if processors > 1 else "0")
         cell.set("memory", _written(lacking.cell_memory, SIZE))
         cell.set("unit", "KiB")
+    if lacking.period is not None:
+        balloon = _child(_child(root, "devices"), "memballoon")
+        _child(balloon, "stats").set("period", str(lacking.period))
     if lacking.ports:
         _add_ports(_child(root, "devices"), lacking.ports)
 

@@ -148,7 +148,7 @@ domains:
       description:
         - What more could be had, in the same definition. C(headroom) is C(max_memory) less C(memory.total), in
           bytes; C(slots_free) is counted as this
-          libvirt does; C(ports_free) is V(null) for machines that have no such ports.
+          libvirt does; C(ports_free) counts hot-plug ports, or slots on a machine with conventional PCI (C(pc)).
       type: dict
       sample: {"max_memory": 17179869184, "headroom": 12348030976, "slots": 16, "slots_free": 15, "ports_free": 7}
     devices:

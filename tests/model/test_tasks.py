@@ -20,6 +20,7 @@ from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as mod
 from ansible_collections.virtmem.libvirt.tests.model.tasks import (
     GIB,
     MIB,
+    NEW,
     OLD,
     codes,
     dimm,
@@ -636,3 +637,41 @@ def gets_all(host: model.Libvirt) -> None:
         target = t.cast("t.Any", device.find("target"))
         model.set_number(target, "current", model.number(device, "target/requested") or 0)
     host.tell("a")
+
+
+LIMIT = 700 * 1024  # KiB, of 1 GiB of boot memory
+
+
+@pytest.mark.parametrize("versions", [OLD, NEW])
+@pytest.mark.parametrize(
+    ("there", "wish", "left"),
+    [
+        ([], Wish(alias="ua-vm0", model="virtio-mem", size=2 * GIB, requested=GIB), LIMIT),
+        ([vm()], Wish(alias="ua-vm0", state="absent"), LIMIT),
+        ([], Wish(alias="ua-d", model="dimm", size=GIB), LIMIT + 1024**2),
+        ([dimm("ua-d")], Wish(alias="ua-d", state="absent"), LIMIT),
+        ([vm()], Wish(alias="ua-vm0", requested=GIB), LIMIT),
+    ],
+)
+def test_a_limit_of_the_balloon_outlives_a_device_that_comes_or_goes(
+    versions: t.Any, there: list[str], wish: Wish, left: int
+) -> None:
+    """At boot it is the balloon's target, which counts boot memory and DIMMs alone."""
+    host = libvirt(versions, balloon="virtio", a=there)
+    host.stop("a")
+    dimms = sum(GIB // 1024 for text in there if "dimm" in text)
+    model.set_number(host.definition("a", model.CONFIG), "currentMemory", LIMIT + (dimms if there else 0))
+    (job,) = run(host, {"a": Declaration((wish,))})
+    assert codes([job]) == [None]
+    assert len(job.done) == 1
+    assert model.number(host.definition("a", model.CONFIG), "currentMemory") == left
+    assert run(host, {"a": Declaration((wish,))})[0].steps == ()
+
+
+def test_a_guest_that_refuses_changes_nothing() -> None:
+    host = libvirt(a=[dimm("ua-d")])
+    host.machines["a"].guest = "pinned"
+    (job,) = run(host, {"a": Declaration((Wish(alias="ua-d", state="absent"),))})
+    assert codes([job]) == ["guest_rejected_unplug"]
+    assert job.done == []
+    assert [(step.op, step.scope) for step in job.steps] == [("detach", "live"), ("detach", "config")]

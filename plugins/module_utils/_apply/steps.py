@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from .._libvirt.connection import Hypervisor
+from .._memory import guest
 from .._memory.device import CONFIG, LIVE, Device, Domain
 from .._memory.errors import VirtmemError
 from .._memory.plan import readiness
@@ -58,7 +59,7 @@ def take(task: Task, job: Running, step: Step) -> None:
         job.observed = fresh
         job.begin(step.until, task.clock())
     try:
-        _act(task.hypervisor, job.uuid, step)
+        _act(task.hypervisor, job.uuid, step, fresh)
     except VirtmemError as error:
         if error.error_code == "connection_lost" or error.details.pop("never_answered", False):
             # The call was on its way: the daemon may have made the change, and its answer was lost.
@@ -120,15 +121,28 @@ def _changed(step: Step, what: str) -> VirtmemError:
 # --- act
 
 
-def _act(hypervisor: Hypervisor, uuid: str, step: Step) -> None:
+def _act(hypervisor: Hypervisor, uuid: str, step: Step, fresh: Domain) -> None:
+    limit = _limit_to_keep(fresh, step)
     if step.ready is not None and step.ready.period is not None:
         hypervisor.poll_statistics(uuid, step.scope, step.ready.period)
     elif step.ready is not None:
         hypervisor.define(writing.make_ready(hypervisor.config_with_secrets(uuid), step.ready))
     elif step.op == REDEFINE and step.before is not None:
         hypervisor.define(writing.replace_device(hypervisor.config_with_secrets(uuid), step.before, step.xml))
+    elif limit is not None and step.op == ATTACH:
+        hypervisor.define(writing.add_device(hypervisor.config_with_secrets(uuid), step.xml, limit))
+    elif limit is not None and step.before is not None:
+        hypervisor.define(writing.remove_device(hypervisor.config_with_secrets(uuid), step.before, limit))
     elif step.op == DETACH and step.scope == LIVE and step.before is not None:
         hypervisor.unplug(uuid, step.before.alias or "")
     else:
         call = {ATTACH: hypervisor.attach, UPDATE: hypervisor.update, DETACH: hypervisor.detach}[step.op]
         call(uuid, step.scope, step.xml)
+
+
+def _limit_to_keep(fresh: Domain, step: Step) -> int | None:
+    """What a limit of the balloon must be after a device came or went, if libvirt itself would lose it."""
+    device = step.after if step.op == ATTACH else step.before
+    if step.op not in (ATTACH, DETACH) or step.scope != CONFIG or fresh.config is None or device is None:
+        return None
+    return guest.kept_limit(fresh.config, device, step.op == ATTACH)

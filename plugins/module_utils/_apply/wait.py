@@ -125,7 +125,12 @@ def _rejection(job: Running, event: Event) -> VirtmemError | None:
     if not event.rejected or job.barrier is None or not job.barrier.gone:
         return None
     device = progress.live_device(job.observed, job.barrier.wish)
-    return progress.rejected(job.observed, device) if device is not None and device.alias == event.alias else None
+    if device is None or device.alias != event.alias:
+        return None
+    # The request is void: nothing was changed by it.
+    if job.done and job.done[-1].until == job.barrier:
+        job.pending.insert(0, job.done.pop())
+    return progress.rejected(job.observed, device)
 
 
 def _retry(task: Task, job: Running) -> bool:

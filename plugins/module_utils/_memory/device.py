@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass, field, fields, replace
 
 from . import models
+from .around import Around
 from .properties import SELECTORS, Properties
 
 LIVE = "live"
@@ -70,8 +71,9 @@ class Definition:
     slots: int = 0
     cells: tuple[int, ...] = ()  # the ids of the NUMA cells
     arch: str = "x86_64"
-    free_ports: int | None = None  # hot-plug capable PCI Express ports; None if the machine has no such limit
-    port_room: int | None = None  # how many more such ports its PCI Express root takes
+    # Hot-plug capable PCI Express ports, or slots of a machine with conventional PCI; None if it has no PCI.
+    free_ports: int | None = None
+    port_room: int | None = None  # how many more ports its PCI Express root takes; None if it has no such root
     other_aliases: frozenset[str] = frozenset()  # of the devices that are no memory
     acpi: bool = True  # DIMMs are plugged through it
     current_memory: int | None = None  # <currentMemory>
@@ -80,6 +82,7 @@ class Definition:
     period: int = 0  # how often the balloon's statistics are polled, in seconds; 0 for never
     active: bool = False  # whether this is a running guest's
     processors: int = 1  # the most that the guest can have
+    around: Around = field(default_factory=Around)  # the settings of the domain that its devices have to do with
 
     @property
     def base(self) -> int:

@@ -19,6 +19,7 @@ ERROR_CODES: dict[str, str] = {
     "alias_conflict": "The alias belongs to a device of another model, or to a device that is no memory device.",
     "ambiguous_device": "Without an alias, more than one device fits what the task gives.",
     "changed_meanwhile": "Someone else changed the device between the read and the write, or during the wait.",
+    "conflicting_setting": "A setting of the domain excludes the device, or limits the guest's memory below it.",
     "connection_failed": "The URI could not be opened.",
     "connection_lost": "The connection broke while the task ran.",
     "device_vanished": "The device left the running guest during the wait.",

@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass
 
 from . import models
-from .device import Definition, Domain, Statistics
+from .device import Definition, Device, Domain, Statistics
 from .errors import VirtmemError
 from .size import MIB, show
 
@@ -84,6 +84,26 @@ class Word:
 def whole(definition: Definition) -> int:
     """The boot memory and the DIMMs, in bytes: what the balloon counts."""
     return definition.base + sum(item.size for item in definition.devices if _is_whole(item.model))
+
+
+def kept_limit(definition: Definition, device: Device, joins: bool) -> int | None:
+    """What currentMemory must be for the balloon's limit to stay, or None if libvirt leaves it right.
+
+    At boot the number is the balloon's target, which counts boot memory and DIMMs alone. A CONFIG attach adds every
+    device's size to it, so a limit is lost by a virtio-mem device; a CONFIG detach subtracts it, and below zero it
+    becomes all there is (9.0 to 12.8).
+
+    Args:
+        definition: the configuration as it is.
+        device: what comes or goes.
+        joins: whether it comes.
+    """
+    limit = definition.current_memory
+    if limit is None or limit >= whole(definition):
+        return None
+    if not _is_whole(device.model):
+        return limit
+    return None if joins else max(limit - device.size, 0) or definition.base
 
 
 def _is_whole(model: str) -> bool:

@@ -31,6 +31,8 @@ from .properties import ALIKE, MUTABLE, SELECTORS
 from .size import MIB, align_up, show, shown
 
 _USER_ALIAS = re.compile(r"ua-[A-Za-z0-9_-]+", re.ASCII)
+# The names that libvirt makes (qemuAssignDeviceMemoryAlias).
+_GENERATED = re.compile(r"(dimm|nvdimm|virtiomem|virtiopmem|epc)[0-9]+", re.ASCII)
 _LONGEST_ALIAS = 120  # QEMU object ids get a prefix of their own, and people have to read it
 
 
@@ -42,6 +44,15 @@ def user_alias(text: str) -> str:
     Raises:
         VirtmemError: `invalid_alias`.
     """
+    if _GENERATED.fullmatch(text):
+        raise VirtmemError(
+            "invalid_alias",
+            f"alias: {shown(text)} is a name that libvirt gives to a device without a user alias. It is another one "
+            "after the next start, so it can't be declared.",
+            {"option": "alias", "value": text},
+            "Leave alias out and give what tells the device from others (model, node, slot, base, source.path), or "
+            "give it an alias of its own with adopt: true, for example alias: ua-vm0.",
+        )
     alias = text if text.startswith(USER_ALIAS_PREFIX) else USER_ALIAS_PREFIX + text
     if not _USER_ALIAS.fullmatch(alias) or len(alias) > _LONGEST_ALIAS:
         raise VirtmemError(

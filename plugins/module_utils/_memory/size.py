@@ -76,7 +76,10 @@ def parse(text: str, option: str = "size") -> int:
                 return value
         raise _bad(option, text, f"is more than libvirt can count ({LARGEST} bytes).", "Give a smaller size.")
     if match:
-        raise _bad(option, text, f"has the unknown unit {match.group(2)!r}.", f"Use one of {UNITS_HELP}.")
+        unit = match.group(2)
+        # As Kubernetes writes it.
+        meant = f"Write {match.group(1)[:20]}{unit}B. " if unit.lower() + "b" in UNITS else ""
+        raise _bad(option, text, f"has the unknown unit {unit!r}.", f"{meant}Use one of {UNITS_HELP}.")
     if _BARE.fullmatch(text):
         if not text.strip("0"):
             return 0

@@ -17,6 +17,7 @@ from ..device import CONFIG, LIVE, SCOPES, Definition, Device, Domain, Wish
 from ..errors import VirtmemError
 from ..progress import Goal
 from ..properties import FLAGS, MUTABLE
+from ..rules.around import page_of
 from ..rules.definition import check_attach, check_cell, check_growth
 from ..rules.host import check_host
 from ..rules.values import check_complete, check_device, check_options
@@ -66,14 +67,23 @@ def _new_values(definition: Definition, wish: Wish) -> dict[str, t.Any]:
     """The properties of a device that is attached for the first time, with the defaults filled in."""
     values = wish.given()
     model = str(values.get("model", ""))
-    if models.facts(model).resizable:
-        # A page of the ordinary size means no huge pages, and no smaller block.
-        values.setdefault("block", max(wish.pagesize or 0, support.smallest_block(definition.arch)))
     wants_node = "node" not in values and models.facts(model).has_option("node")
     # A virtio-mem guest on s390x has no NUMA cells at all; elsewhere libvirt adds the first if there is none.
     if wants_node and len(definition.cells) <= 1 and (definition.cells or definition.arch != "s390x"):
         values["node"] = definition.cells[0] if definition.cells else 0
+    if models.facts(model).resizable:
+        # A page of the ordinary size means no huge pages, and no smaller block.
+        values.setdefault("block", max(page_of(definition, values), support.smallest_block(definition.arch)))
     return values
+
+
+def _slot_beside_base(definition: Definition, values: t.Mapping[str, t.Any]) -> dict[str, int]:
+    """The first free slot for a module whose base is given: libvirt takes no base without a slot (error 27)."""
+    is_module = models.facts(values.get("model")).takes_slot
+    if values.get("base") is None or values.get("slot") is not None or not is_module:
+        return {}
+    taken = {device.slot for device in definition.devices}
+    return {"slot": next(slot for slot in range(len(taken) + 1) if slot not in taken)}
 
 
 def kept(device: Device, wish: Wish) -> int | None:
@@ -83,14 +93,15 @@ def kept(device: Device, wish: Wish) -> int | None:
     return device.requested
 
 
-def changed(device: Device, wish: Wish, changes: t.Mapping[str, t.Any], arch: str) -> dict[str, t.Any]:
+def changed(device: Device, wish: Wish, changes: t.Mapping[str, t.Any], definition: Definition) -> dict[str, t.Any]:
     """The properties of a device after these changes.
 
     Raises:
         VirtmemError: there is no such device.
     """
     values = {**_values_of(device), **changes}
-    problem = check_options(device.model, wish.given()) or check_device(values, changes, arch)
+    page = page_of(definition, values)
+    problem = check_options(device.model, wish.given()) or check_device(values, changes, definition.arch, page)
     if problem is None:
         return values
     kept = values.get("requested")
@@ -119,13 +130,15 @@ def attach_step(
     values = _values_of(twin) | wish.given() if twin else _new_values(definition, wish)
     if twin:  # its place is its own scope's
         values.update(slot=wish.slot, base=wish.base)
+    place = _slot_beside_base(definition, values)
+    values.update(place)
     problem = check_complete(values, wish) or check_options(values["model"], wish.given())
-    problem = problem or check_device(values, values, definition.arch)
+    problem = problem or check_device(values, values, definition.arch, page_of(definition, values))
     if problem is None and circumstances.host is not None:
         problem = check_host(values, circumstances.host, scope)
     if problem:
         raise problem
-    element = writing.twin_device(twin.xml, wish.given()) if twin else writing.new_device(values)
+    element = writing.twin_device(twin.xml, wish.given() | place) if twin else writing.new_device(values)
     return Step(ATTACH, scope, element), check_attach(definition, values, circumstances.versions, scope)
 
 
@@ -144,7 +157,7 @@ def plan_config(
         changes["requested"] = wish.requested
     if not changes:
         return None
-    values = changed(device, wish, changes, definition.arch)
+    values = changed(device, wish, changes, definition)
     problem = check_growth(definition, device, values["size"])
     if problem is None and circumstances.host is not None:
         problem = check_host(values, circumstances.host, CONFIG)

@@ -19,18 +19,64 @@ from ..errors import VirtmemError
 from ..models import MODELS
 from ..rules.domain import check_answering, check_scope
 from ..rules.values import check_wish
+from ..size import MIB, show
 from .changes import plan_config, scopes_of
 from .live import Live, LivePlan, plan_live, plan_live_absent
 from .step import ATTACH, DETACH, REMOVE, Circumstances, DevicePlan, Step, readable
 
+# What Linux has its memory in at least: on x86 with up to 64 GiB, more on larger guests.
+_LINUX_BLOCK = {"x86_64": 128 * MIB}
 
-def _warnings(domain: Domain, wish: Wish, steps: t.Sequence[Step], cut: bool) -> tuple[str, ...]:
+
+def _size_warnings(domain: Domain, steps: t.Sequence[Step]) -> list[str]:
+    """A module that Linux does not take, or that takes more of a small guest than it has."""
+    attached = [step.after for step in steps if step.op == ATTACH and step.after is not None]
+    definition = domain.live or domain.config
+    for device in attached:
+        facts = models.facts(device.model)
+        if definition is None or not facts.is_memory or facts.resizable:
+            continue
+        block = _LINUX_BLOCK.get(definition.arch, 1)
+        if device.size % block:
+            return [
+                f"size: {show(device.size)} is not a multiple of {show(block)}, the memory block of Linux; a Linux "
+                "guest does not take the device."
+            ]
+        if device.size // 64 > definition.base // 2:
+            return [
+                f"size: {show(device.size)} takes {show(device.size // 64)} of the guest's boot memory of "
+                f"{show(definition.base)} for its memory map; the guest may run out of memory when it is plugged."
+            ]
+    return []
+
+
+def _absent_warnings(wish: Wish, before: t.Mapping[str, Device | None]) -> list[str]:
+    """What is declared of a device that must go and is otherwise: is it the one that is meant?"""
+    if wish.state != ABSENT:
+        return []
+    for scope, device in before.items():
+        for name in ("size", "requested"):
+            declared, has = getattr(wish, name), getattr(device, name, None)
+            if device is not None and declared is not None and has != declared:
+                return [
+                    f"{name}: {show(declared)} is declared of {wish.describe()}, and it has "
+                    f"{'none' if has is None else show(has)} in the {scope} definition. state: absent removes it all "
+                    "the same; leave the option out."
+                ]
+    return []
+
+
+def _warnings(
+    domain: Domain, wish: Wish, steps: t.Sequence[Step], cut: bool, before: t.Mapping[str, Device | None]
+) -> tuple[str, ...]:
     texts = []
     if not wish.alias and any(step.op == ATTACH for step in steps):
         texts.append(
             "The device is attached without an alias, so the next run can only find it by its properties. "
             "An alias would be its permanent name."
         )
+    texts += _size_warnings(domain, steps)
+    texts += _absent_warnings(wish, before)
     if cut:
         texts.append(
             "The guest has to give the memory back before the rest can be done, and wait is false: run the task "
@@ -155,7 +201,7 @@ def plan_device(
         after={**devices, **{step.scope: step.after for step in steps}},
         goal=live.goal,
         restart_reasons=live.reasons,
-        warnings=_warnings(domain, wish, steps, cut),
+        warnings=_warnings(domain, wish, steps, cut, devices),
         cut=cut,
         undeclared=known is not None,
     )

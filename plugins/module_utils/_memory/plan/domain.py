@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from .. import identity, support
 from ..device import ABSENT, CONFIG, LIVE, Declaration, Definition, Device, Domain, Readiness, Wish
 from ..errors import VirtmemError
+from ..rules.around import check_limit
 from ..xml import writing
 from . import readiness
 from .device import judge, plan_device
@@ -146,6 +147,14 @@ def _refuse_confusion(domain: Domain, plan: DevicePlan) -> None:
     )
 
 
+def _refuse_beyond_limit(before: Domain, after: Domain) -> None:
+    for scope in before.scopes():
+        had, has = before.scope(scope), after.scope(scope)
+        problem = check_limit(had, has, scope) if had is not None and has is not None else None
+        if problem:
+            raise problem
+
+
 def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circumstances) -> Plan:
     """The steps from this domain to all that is declared for it.
 
@@ -171,6 +180,7 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
         if task.wish.state != ABSENT:
             _refuse_confusion(now, plans[index])
     _refuse_one_device_twice(now, declaration.wishes)
+    _refuse_beyond_limit(domain, now)
     # In the order in which they were planned, which is the order in which they are taken.
     steps = [step for device in plans.values() for step in device.steps]
     steps, config = _ready(domain, now, declaration, circumstances.versions, steps)

@@ -115,7 +115,7 @@ def _plan_live_replace(live: Live, device: Device, changes: t.Mapping[str, t.Any
     had = live.twin if device.requested == 0 and live.twin is not None else device
     wish = replace(live.wish, requested=kept(had, live.wish))
     values = dict(changes) if wish.requested is None else {**changes, "requested": wish.requested}
-    changed(device, live.wish, values, live.definition.arch)
+    changed(device, live.wish, values, live.definition)
     removal = _removal(device, wish)
     definition = live.definition.without(device)
     pattern = replace(device, xml=writing.twin_device(device.xml, values))

@@ -15,6 +15,7 @@ from dataclasses import replace
 from .. import models, support
 from ..device import ABSENT, Declaration, Definition, Domain, Readiness
 from ..errors import VirtmemError
+from ..rules.around import check_address_bits
 from ..size import MIB, align_down, align_up, show
 from ..xml import writing
 from .step import PREPARE, SHRINK, Step
@@ -45,6 +46,10 @@ def check(declaration: Declaration, domain: Domain) -> VirtmemError | None:
             {"option": "max_memory", "value": limit, "unit": MIB, "below": low, "above": high},
             f"The nearest are {show(low)} and {show(high)}.",
         )
+    slots = domain.config.slots if declaration.slots is None else declaration.slots
+    problem = check_address_bits(domain.config, limit, slots)
+    if problem is not None:
+        return problem
     if limit is None and declaration.slots is not None and domain.config.max_memory is None:
         return VirtmemError(
             "missing_option",
@@ -52,7 +57,7 @@ def check(declaration: Declaration, domain: Domain) -> VirtmemError | None:
             {"option": "slots", "missing": ["max_memory"]},
             "Set max_memory too.",
         )
-    if declaration.spare_ports and domain.config.free_ports is None:
+    if declaration.spare_ports and domain.config.port_room is None:
         return VirtmemError(
             "invalid_option",
             f"spare_ports: domain {domain.name} is not a PCI Express machine (q35), and has no such ports.",
@@ -124,7 +129,7 @@ def lacking(declaration: Declaration, before: Definition, after: Definition, ver
         # A target that never goes below what the devices need, in whole MiB as libvirt has it in a running guest.
         wanted = max(declaration.max_memory, align_up(after.total, MIB))
         found = replace(found, max_memory=None if wanted == before.max_memory else wanted)
-    if declaration.spare_ports and before.free_ports is not None:
+    if declaration.spare_ports and before.port_room is not None and before.free_ports is not None:
         # The domain is made ready first, so the devices that come after take their ports from these.
         found = replace(
             found, ports=max(declaration.spare_ports + _taken(after) - _taken(before) - before.free_ports, 0)

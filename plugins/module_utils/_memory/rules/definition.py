@@ -12,8 +12,9 @@ import typing as t
 from .. import models, support
 from ..device import CONFIG, Definition, Device
 from ..errors import VirtmemError
-from ..size import show
-from .values import check_multiple, check_size, first
+from ..size import GIB, align_up, show
+from .around import check_address_bits, check_place, check_settings, page_of
+from .values import check_block, check_multiple, check_size, first
 
 
 def _room(definition: Definition, more: int, scope_name: str) -> VirtmemError | None:
@@ -22,8 +23,8 @@ def _room(definition: Definition, more: int, scope_name: str) -> VirtmemError | 
             "no_max_memory",
             f"The {scope_name} definition of the domain has no maxMemory, so it can't take memory devices.",
             {"scope": scope_name, "needed": more},
-            "Give the domain a <maxMemory slots='...'> of at least its memory plus the size of all its devices, "
-            "and restart it.",
+            f"Declare max_memory: {show(align_up(definition.total + more, GIB))} or more for the domain in "
+            "memory_layout; a running guest has it from its next start on.",
         )
     free = definition.max_memory - definition.total
     if more <= free:
@@ -179,6 +180,9 @@ def _node(
     )
 
 
+_PORTS = {False: "hot-plug port (pcie-root-port)", True: "PCI slot"}
+
+
 def _port(definition: Definition, model: str, scope_name: str) -> VirtmemError | None:
     # libvirt adds ports to a persistent definition by itself, but a running guest has those it was started with.
     if scope_name == CONFIG or not models.facts(model).takes_port:
@@ -187,9 +191,9 @@ def _port(definition: Definition, model: str, scope_name: str) -> VirtmemError |
         return None
     return VirtmemError(
         "needs_restart",
-        "The running guest has no free hot-plug port (pcie-root-port) for the device.",
+        f"The running guest has no free {_PORTS[definition.port_room is None]} for the device.",
         {"scope": scope_name, "free_ports": 0},
-        "Restart the domain; the persistent definition gets the port that the device needs.",
+        "Restart the domain; libvirt gives its configuration what the device needs.",
     )
 
 
@@ -208,12 +212,15 @@ def check_attach(
     return first(
         [
             _bootable(model, versions, scope_name),
-            _hot_plug(definition, model, scope_name),
+            check_settings(definition, model, scope_name),
+            # What no restart removes comes before what only a restart does.
             _room(definition, values["size"], scope_name),
             _node(definition, model, values.get("node"), versions, scope_name),
             _acpi(definition, model, scope_name),
             _slots(definition, values, versions, scope_name),
             _base(definition, values, scope_name),
+            check_place(definition, values, scope_name),
+            _hot_plug(definition, model, scope_name),
             _port(definition, model, scope_name),
         ]
     )
@@ -223,16 +230,21 @@ def check_stored(definition: Definition, device: Device, versions: support.Versi
     """Why a device of a persistent definition would keep the domain from its next boot, or None."""
     values = device.describe()
     rest = definition.without(device)
+    page = page_of(rest, values)
     others, takes = support.slot_takers(rest, versions), support.takes_slot(device.model, versions)
     return first(
         [
             _bootable(device.model, versions, CONFIG),
+            check_settings(rest, device.model, CONFIG),
             _room(rest, device.size, CONFIG),
             _node(rest, device.model, device.node, versions, CONFIG),
             _acpi(rest, device.model, CONFIG),
             _full(rest, others, CONFIG, "") if takes else None,
             _base(rest, values, CONFIG),
-            check_size(device.size, device.block, definition.arch) if device.block else None,
+            check_place(rest, values, CONFIG),
+            check_address_bits(rest, rest.max_memory, rest.slots),
+            check_block(device.block, definition.arch, page) if device.block and page else None,
+            check_size(device.size, device.block, definition.arch, page) if device.block or page else None,
         ]
     )
 

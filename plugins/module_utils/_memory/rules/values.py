@@ -37,12 +37,14 @@ def check_multiple(option: str, value: int, unit: int, why: str) -> VirtmemError
 SMALLEST_LABEL = 128 * KIB
 
 
-def check_block(value: int, arch: str = "x86_64") -> VirtmemError | None:
-    """A virtio-mem block is a power of two and no smaller than the host's huge page."""
-    least = support.smallest_block(arch)
+def check_block(value: int, arch: str = "x86_64", page: int = 0) -> VirtmemError | None:
+    """A virtio-mem block is a power of two, and no smaller than the host's huge page or the page of the device."""
+    least = max(support.smallest_block(arch), page)
     if is_power_of_two(value) and value >= least:
         return None
     why = f"is smaller than {show(least)}" if value < least else "is not a power of two"
+    if value < least == page:
+        why += ", the page in which the host gives the memory"
     return VirtmemError(
         "invalid_block",
         f"block: {show(value)} {why}.",
@@ -63,9 +65,9 @@ def check_requested(value: int, size: int, block_size: int) -> VirtmemError | No
     return check_multiple("requested", value, block_size, "the block of the device")
 
 
-def check_size(value: int, block_size: int | None, arch: str) -> VirtmemError | None:
+def check_size(value: int, block_size: int | None, arch: str, page: int = 0) -> VirtmemError | None:
     """QEMU takes no other sizes; libvirt lets them pass until the next boot."""
-    unit = max(support.size_unit(arch), block_size or 0)
+    unit = max(support.size_unit(arch), block_size or 0, page)
     if value == 0:
         return VirtmemError(
             "invalid_option",
@@ -73,7 +75,8 @@ def check_size(value: int, block_size: int | None, arch: str) -> VirtmemError | 
             {"option": "size", "value": 0},
             f"Give a multiple of {show(unit)}.",
         )
-    return check_multiple("size", value, unit, "which is what QEMU can plug")
+    why = "the page in which the host gives the memory" if unit == page else "which is what QEMU can plug"
+    return check_multiple("size", value, unit, why)
 
 
 def check_label(value: int, size_of_device: int) -> VirtmemError | None:
@@ -169,21 +172,24 @@ def check_complete(values: t.Mapping[str, t.Any], wished: Wish) -> VirtmemError 
     )
 
 
-def check_device(values: t.Mapping[str, t.Any], changed: t.Container[str], arch: str) -> VirtmemError | None:
+def check_device(
+    values: t.Mapping[str, t.Any], changed: t.Container[str], arch: str, page: int = 0
+) -> VirtmemError | None:
     """Why a device can't have these properties, or None. Only what changes is judged, the rest is libvirt's.
 
     Args:
         values: the properties that the device would have.
         changed: the names of those that are new.
         arch: the guest's architecture.
+        page: in which the host gives its memory, in bytes; 0 for the ordinary one.
     """
     problems = [check_access(values["model"], values)]
     if values.get("uuid") is not None and "uuid" in changed:
         problems.append(check_uuid(values["uuid"], arch))
     if "block" in changed:
-        problems.append(check_block(values["block"], arch))
-    if "size" in changed or "block" in changed:
-        problems.append(check_size(values["size"], values.get("block"), arch))
+        problems.append(check_block(values["block"], arch, page))
+    if "size" in changed or "block" in changed or "pagesize" in changed:
+        problems.append(check_size(values["size"], values.get("block"), arch, page))
     if values.get("label_size") is not None and ("label_size" in changed or "size" in changed):
         problems.append(check_label(values["label_size"], values["size"]))
     if values.get("requested") is not None and any(name in changed for name in ("requested", "size", "block")):

@@ -20,6 +20,7 @@ from ..size import KIB, UNITS, align_up
 with contextlib.suppress(ImportError):  # element.py reports it
     from lxml import etree
 
+from .around import around_of, free_slots
 from .element import PROPERTIES_ON, parse, places_in, raw, split, text_of, to_bytes, to_int, value_of
 
 if t.TYPE_CHECKING:
@@ -171,6 +172,7 @@ def read_definition(text: str) -> Definition:
     aliases = {alias.get("name", "") for item in holder for alias in item.iterchildren("alias")}
     devices = tuple(device_of(element, position) for position, element in enumerate(holder.iterchildren("memory")))
     try:
+        room = _port_room(holder)
         memory, most, current = root.find("memory"), root.find("maxMemory"), root.find("currentMemory")
         return Definition(
             devices=devices,
@@ -179,8 +181,8 @@ def read_definition(text: str) -> Definition:
             slots=0 if most is None else to_int(most.get("slots", "0")),
             cells=tuple(to_int(cell.get("id", str(number))) for number, cell in enumerate(cells)),
             arch=raw(root, "os/type/@arch") or "x86_64",
-            free_ports=_free_ports(holder),
-            port_room=_port_room(holder),
+            free_ports=free_slots(holder, _guest_addresses(holder)) if room is None else _free_ports(holder),
+            port_room=room,
             acpi=root.find("features/acpi") is not None,
             current_memory=None if current is None else to_bytes(current),
             cell_memory=sum(map(_cell_memory, cells)) if cells else None,
@@ -188,6 +190,7 @@ def read_definition(text: str) -> Definition:
             period=to_int(raw(root, "devices/memballoon/stats/@period") or "0"),
             active=root.get("id") is not None,
             processors=to_int(raw(root, "vcpu") or "1"),
+            around=around_of(root, raw(root, "os/type/@arch") or "x86_64"),
             other_aliases=frozenset(aliases - {item.alias for item in devices} - {""}),
         )
     except (KeyError, ValueError) as error:

@@ -178,6 +178,42 @@ def replace_device(domain: str, before: Device, after: str) -> str:
     return etree.tostring(root, encoding="unicode")
 
 
+def add_device(domain: str, new: str, current: int) -> str:
+    """The domain's XML with one memory device more, and this `<currentMemory>` in bytes."""
+    root = parse(domain)
+    devices = _child(root, "devices")
+    element = parse(new)
+    others = devices.findall("memory")
+    place = devices.index(others[-1]) + 1 if others else len(devices)
+    if place:
+        element.tail = devices[place - 1].tail
+        if place == len(devices):
+            devices[place - 1].tail = devices.text
+    devices.insert(place, element)
+    _set_totals(root, device_of(element).size, current)
+    return etree.tostring(root, encoding="unicode")
+
+
+def remove_device(domain: str, before: Device, current: int) -> str:
+    """The domain's XML with one memory device less, found by its whole element, and this `<currentMemory>` in bytes.
+
+    Raises:
+        VirtmemError: `changed_meanwhile`.
+    """
+    root = parse(domain)
+    old = _unchanged(root, before)
+    t.cast("Element", old.getparent()).remove(old)
+    _set_totals(root, -before.size, current)
+    return etree.tostring(root, encoding="unicode")
+
+
+def _set_totals(root: Element, grown: int, current: int) -> None:
+    _grow_totals(root, grown)
+    target = _child(root, "currentMemory")
+    target.text = _written(current, SIZE)
+    target.set("unit", "KiB")
+
+
 def _grow_totals(root: Element, grown: int) -> None:
     # libvirt recomputes <memory> if there are NUMA cells, but leaves <currentMemory> as it is, and a
     # value that is too small becomes the balloon's target at the next boot.

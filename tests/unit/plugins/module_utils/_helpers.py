@@ -57,6 +57,7 @@ def definition(*devices: Device, **values: t.Any) -> Definition:
         "slots": 16,
         "cells": (0,),
         "free_ports": 1,
+        "port_room": 240,
     }
     placed = tuple(replace(device, position=position) for position, device in enumerate(devices))
     return Definition(devices=placed, **{**usual, **values})

@@ -273,3 +273,14 @@ def test_an_alias_joins_before_likeness_does_whatever_the_order() -> None:
 def test_a_device_without_alias_is_joined_with_one_that_has_none_either_first() -> None:
     assert paired(["ua-b", "dimm0"], [None]) == [("ua-b", None), ("dimm0", "nameless")]
     assert paired(["dimm0", "dimm1"], ["ua-a"]) == [("dimm0", "ua-a"), ("dimm1", None)]
+
+
+@pytest.mark.parametrize("name", ["virtiomem0", "dimm12", "nvdimm0", "virtiopmem3", "epc1"])
+def test_a_name_that_libvirt_made_can_not_be_declared(name: str) -> None:
+    with pytest.raises(VirtmemError) as caught:
+        identity.user_alias(name)
+    assert caught.value.error_code == "invalid_alias"
+    assert name in caught.value.msg
+    assert "adopt" in caught.value.hint
+    assert identity.user_alias(f"ua-{name}") == f"ua-{name}"
+    assert identity.user_alias(f"my{name}") == f"ua-my{name}"

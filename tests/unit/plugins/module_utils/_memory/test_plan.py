@@ -342,3 +342,56 @@ def test_who_changes_what_a_saved_guest_comes_back_without_is_warned(declares: s
     (warning,) = planning.declared(domain, Declaration(slots=20) if declares == "slots" else declaration).warnings
     assert "managed-save image" in warning
     assert planning.declared(domain, Declaration(slots=16)).warnings == ()
+
+
+@pytest.mark.parametrize(("size", "warned"), [(GIB, False), (476 * MIB, True), (64 * MIB, True), (48 * GIB, True)])
+def test_a_module_that_linux_does_not_take_or_can_not_bear_is_warned_of(size: int, warned: bool) -> None:
+    definition = helpers.definition(max_memory=64 * GIB)
+    wish = Wish(alias="ua-d", model="dimm", size=size)
+    plan = planning.planned(helpers.domain(definition, definition), wish, versions=helpers.TRIXIE)
+    assert len(plan.steps) == 2
+    assert bool(plan.warnings) == warned
+    assert all("size: " in text for text in plan.warnings)
+
+
+@pytest.mark.parametrize(
+    ("wish", "warned"),
+    [
+        (Wish(alias="ua-vm0", state="absent"), None),
+        (Wish(alias="ua-vm0", state="absent", size=4 * GIB, requested=GIB), None),
+        (Wish(alias="ua-vm0", state="absent", size=8 * GIB), "size: 8GiB is declared of alias ua-vm0, and it has 4GiB"),
+        (Wish(alias="ua-vm0", state="absent", requested=0), "requested: 0 is declared"),
+    ],
+)
+def test_who_declares_another_device_than_the_one_that_goes_is_warned(wish: Wish, warned: str | None) -> None:
+    warnings = planning.planned(helpers.domain(config=helpers.definition(helpers.virtio_mem())), wish).warnings
+    assert bool(warnings) == (warned is not None)
+    assert warned is None or warned in warnings[0]
+
+
+@pytest.mark.parametrize("lacks", ["no_max_memory", "no_numa_node", "no_free_slot"])
+@pytest.mark.parametrize("model", ["nvdimm", "sgx-epc"])
+def test_what_no_restart_removes_is_said_before_the_restart(model: str, lacks: str) -> None:
+    if (model, lacks) in (("sgx-epc", "no_free_slot"), ("sgx-epc", "no_numa_node")):
+        return  # it takes neither
+    without = {
+        "no_max_memory": {"max_memory": None},
+        "no_numa_node": {"cells": (1,)},
+        "no_free_slot": {"slots": 0},
+    }[lacks]
+    definition = helpers.definition(**without)
+    path = "/srv/a" if model == "nvdimm" else None
+    wish = Wish(alias="ua-n", model=model, size=GIB, node=0, path=path, scope="live")
+    with pytest.raises(VirtmemError) as caught:
+        planning.planned(helpers.domain(definition, helpers.definition()), wish, versions=helpers.TRIXIE)
+    assert caught.value.error_code == lacks
+
+
+def test_the_way_to_a_max_memory_is_the_line_to_write() -> None:
+    with pytest.raises(VirtmemError) as caught:
+        planning.planned(
+            helpers.domain(config=helpers.definition(max_memory=None)),
+            Wish(alias="ua-d", model="dimm", size=GIB),
+        )
+    assert caught.value.error_code == "no_max_memory"
+    assert "max_memory: 2GiB" in caught.value.hint

@@ -126,7 +126,7 @@ def test_acpi_comes_with_a_dimm_that_comes() -> None:
     [
         (plain(), {"slots": 4}, "missing_option", "slots"),
         (plain(), {"max_memory": GIB + KIB}, "not_aligned", "max_memory"),
-        (plain(free_ports=None), {"spare_ports": 1}, "invalid_option", "spare_ports"),
+        (plain(free_ports=None, port_room=None), {"spare_ports": 1}, "invalid_option", "spare_ports"),
         (plain(), {"max_memory": 8 * GIB, "slots": 0}, "no_free_slot", "slots"),
     ],
 )

@@ -41,7 +41,7 @@ def test_a_slot_must_be_there_and_free(scope: str, slot: int, why: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "free"), [(4 * GIB, False), (5 * GIB, True), (3 * GIB, True), (3 * GIB + 2 * MIB, False)]
+    ("base", "free"), [(4 * GIB, False), (5 * GIB, True), (5 * GIB - 2 * MIB, False), (6 * GIB, True)]
 )
 def test_a_base_must_be_where_no_other_device_is(base: int, free: bool) -> None:
     definition = helpers.definition(replace(SLOTTED, size=GIB), slots=4)

@@ -213,3 +213,11 @@ def test_what_is_no_tolerance_is_refused(text: str) -> None:
 
 def test_the_exact_tolerance_is_none() -> None:
     assert size.EXACT.of(2**60) == 0
+
+
+@pytest.mark.parametrize(("text", "meant"), [("2Gi", "2GiB"), ("512Mi", "512MiB"), ("1ti", "1tiB"), ("7Xi", None)])
+def test_a_unit_of_kubernetes_is_answered_with_the_finished_line(text: str, meant: str | None) -> None:
+    with pytest.raises(VirtmemError) as caught:
+        size.parse(text)
+    assert (f"Write {meant}." in caught.value.hint) == (meant is not None)
+    assert "GiB" in caught.value.hint

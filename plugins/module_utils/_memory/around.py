@@ -1,0 +1,50 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""What stands around the memory of a domain: settings that exclude a device, limit it, or give it another page size.
+
+Values only, as one scope of the domain has them; `rules.around` judges by them. Sizes are in bytes.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class HugePages:
+    """Huge pages of a domain: of which size (None for the host's default), and for which NUMA cells (None for all)."""
+
+    size: int | None = None
+    cells: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Around:
+    """The settings of a domain that its memory devices have to do with."""
+
+    machine: str = ""
+    address_bits: int | None = None  # of the guest's processor; None if they are the host's
+    huge_pages: tuple[HugePages, ...] = ()
+    locked: bool = False
+    launch_security: str | None = None  # its type
+    hard_limit: int | None = None  # of all that QEMU may use of the host
+    strict_nodes: t.Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # cell -> the host nodes it is bound to
+    passed_through: int = 0  # how many of the host's devices have access to the guest's memory
+
+    @property
+    def is_pc(self) -> bool:
+        """Whether it is a machine with conventional PCI (i440fx), not a q35 one."""
+        return self.machine.startswith("pc") and "q35" not in self.machine
+
+    def page_of(self, cell: int | None) -> int | None:
+        """The huge page that a device of this cell gets without `pagesize`; None for the ordinary page.
+
+        libvirt takes the pages whose nodeset has the cell first, then those for all (qemuBuildMemoryBackendProps).
+        """
+        named = (pages for pages in self.huge_pages if pages.cells is not None and (cell or 0) in pages.cells)
+        every = (pages for pages in self.huge_pages if pages.cells is None)
+        return next((pages.size for pages in (*named, *every)), None)

@@ -26,12 +26,13 @@ from ._apply.job import Job, Order, Planned, Running
 from ._apply.task import Patience
 from ._libvirt import calls, connection
 from ._memory import identity, size
-from ._memory.device import LIVE, Declaration, Domain
+from ._memory.device import LIVE, Declaration, Domain, Host, HostMemory
 from ._memory.errors import VirtmemError
 from ._memory.inventory import sums
 from ._memory.inventory.results import Selection, device_result
+from ._memory.plan.guards import NO_GUARDS, Guards
 from ._memory.plan.step import DevicePlan
-from ._memory.xml import element
+from ._memory.xml import element, reading
 
 # --- values to results
 
@@ -64,6 +65,8 @@ class Report:
     tolerance: size.Tolerance = size.EXACT
     started: float = field(default_factory=time.monotonic)
     jobs: t.Sequence[Job] = ()
+    notes: t.Sequence[str] = ()  # what to know of all domains together
+    is_refused: bool = False  # whether the plans are beyond a guard
 
     @property
     def duration(self) -> float:
@@ -73,7 +76,7 @@ class Report:
     @property
     def warnings(self) -> list[str]:
         """What the user should know all the same."""
-        return [text for job in self.jobs if job.plan for text in job.plan.warnings]
+        return [*self.notes, *(text for job in self.jobs if job.plan for text in job.plan.warnings)]
 
     def changed(self, job: Job) -> bool:
         """Whether anything is done to this domain, or would be."""
@@ -82,7 +85,7 @@ class Report:
     @property
     def _as_planned(self) -> bool:
         """Whether the plans tell how it would end: if anything speaks against one of them, none is carried out."""
-        return self.planned_only and not any(job.error for job in self.jobs)
+        return self.planned_only and not self.is_refused and not any(job.error for job in self.jobs)
 
     def devices(self, job: Job) -> list[dict[str, t.Any] | None]:
         """The devices of one domain, in the order in which they are declared."""
@@ -220,7 +223,7 @@ def _interruption(hypervisor: connection.Hypervisor) -> t.Callable[[], bool]:
     return lambda: bool(signals)
 
 
-def _manage(uri: str, orders: t.Sequence[Order], patience: Patience, report: Report) -> None:
+def _manage(uri: str, orders: t.Sequence[Order], patience: Patience, report: Report, guards: Guards) -> None:
     """Read, plan, and (unless it is check mode) change and wait; the report learns every step of the way.
 
     If anything speaks against the plan of any domain, nothing is changed in any.
@@ -229,6 +232,11 @@ def _manage(uri: str, orders: t.Sequence[Order], patience: Patience, report: Rep
     with connection.connect(uri, patience=patience.timeout) as hypervisor:
         prepared = report.jobs = whole.prepare(hypervisor, orders, patience)
         planned = [job for job in prepared if isinstance(job, Planned)]
+        if len(planned) == len(prepared):
+            problem, report.notes = whole.judge(hypervisor, [job.plan for job in planned], guards)
+            if problem is not None:
+                report.is_refused = True
+                raise problem
         if report.planned_only or len(planned) < len(prepared):
             return
         running = [Running(job) for job in planned]
@@ -308,7 +316,8 @@ def memory_device() -> None:
     def work() -> None:
         declaration = Declaration((_options.wish_from(module.params),))
         order = Order(_options.text_of(module.params, "domain"), declaration)
-        _manage(_options.text_of(module.params, "uri"), [order], _options.patience_from(module.params), report)
+        patience = _options.patience_from(module.params)
+        _manage(_options.text_of(module.params, "uri"), [order], patience, report, NO_GUARDS)
 
     _answer(module, report, work, report.device_result)
 
@@ -327,9 +336,22 @@ def memory_layout() -> None:
 
     def work() -> None:
         orders = [_order(domain) for domain in module.params["domains"]]
-        _manage(_options.text_of(module.params, "uri"), orders, _options.patience_from(module.params), report)
+        patience, guards = _options.patience_from(module.params), _options.guards_from(module.params)
+        _manage(_options.text_of(module.params, "uri"), orders, patience, report, guards)
 
     _answer(module, report, work, report.layout_result, named=True)
+
+
+def _host(hypervisor: connection.Hypervisor) -> tuple[HostMemory | None, Host | None]:
+    """The memory of the hypervisor's machine; None if its driver can't tell."""
+    try:
+        host = reading.read_host(hypervisor.capabilities())
+        pools = sorted(host.page_sizes - {host.smallest_page})
+        return hypervisor.host_memory(host.pages, pools), host
+    except VirtmemError as error:
+        if error.error_code != "libvirt_error":
+            raise
+        return None, None
 
 
 def _inventory(
@@ -340,7 +362,7 @@ def _inventory(
 ) -> None:
     """One pass over the domains that are asked about."""
     versions = hypervisor.versions()
-    told["hypervisor"] = sums.hypervisor(versions)
+    told["hypervisor"] = sums.hypervisor(versions, sums.host_memory(*_host(hypervisor)))
     chosen = _survey.choose(hypervisor.list_domains(), params["domains"], params["uri"])
     for listed, answer in _survey.read_all(hypervisor, chosen, params["timeout"], guest=params["guest"]):
         if answer is None:

@@ -10,6 +10,7 @@ Each family has its doc fragment.
 
 from __future__ import annotations
 
+import math
 import re
 import typing as t
 import uuid
@@ -21,6 +22,7 @@ from ._memory.device import ABSENT, PRESENT, Declaration, Wish, parse_nodeset
 from ._memory.errors import VirtmemError
 from ._memory.inventory.results import Selection
 from ._memory.models import MODELS
+from ._memory.plan.guards import Guards
 from ._memory.properties import ADDRESS, FLAG, NODESET, NUMBER, PROPERTIES, SIZE, TEXT, YES_NO
 
 # --- the families
@@ -75,6 +77,7 @@ _PRINTABLE_BITS = 256  # Python refuses to print really enormous numbers
 # A domain is a file of its name; a path or URI is no longer than the kernel takes.
 LONGEST_NAME, _LONGEST_TEXT = 255, 4096
 _LONGEST = 365 * 24 * 3600  # seconds
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%", re.ASCII)
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}", re.ASCII)
 
 
@@ -234,6 +237,14 @@ LAYOUT_OPTIONS: dict[str, t.Any] = {
             "statistics_period": {"type": "int"},
         },
     },
+    "guards": {
+        "type": "dict",
+        "options": {
+            "max_shrink": {"type": "str"},
+            "min_requested": {"type": "str"},
+            "host_reserve": {"type": "str"},
+        },
+    },
 }
 
 INFO_OPTIONS: dict[str, t.Any] = {
@@ -270,6 +281,27 @@ def order_from(params: t.Mapping[str, t.Any]) -> Order:
             statistics_period=_read(params, "statistics_period", _number),
         ),
     )
+
+
+def guards_from(params: t.Mapping[str, t.Any]) -> Guards:
+    """What the task may not go beyond.
+
+    Raises:
+        VirtmemError: an option has a value that can't be used.
+    """
+    given = {name: text for name, text in (params["guards"] or {}).items() if text is not None}
+    return Guards(
+        max_shrink=_percentage("guards.max_shrink", given["max_shrink"]) if "max_shrink" in given else None,
+        **{name: _size(f"guards.{name}", text) for name, text in given.items() if name != "max_shrink"},
+    )
+
+
+def _percentage(option: str, text: str) -> float:
+    match = _PERCENT.fullmatch(text.strip())
+    value = float(match.group(1)) if match else math.inf
+    if value > 100:
+        raise _invalid(option, text, "is not a percentage", "Write it as 50%, from 0% to 100%.")
+    return value
 
 
 def selection_from(params: t.Mapping[str, t.Any]) -> Selection:

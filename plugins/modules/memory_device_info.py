@@ -95,6 +95,15 @@ hypervisor:
       description: QEMU's version, V(null) for other drivers.
       type: str
       sample: 7.2.22
+    memory:
+      description:
+        - The memory of its machine in bytes, C(total) and C(available) (what can be used without taking it from
+          anybody), its NUMA C(nodes) (C(node), C(total), C(free)), and its C(pools) of huge pages (C(node), C(size) of
+          a page, and the numbers of pages C(total) and C(free)). V(null) if libvirt's driver can't tell.
+      type: dict
+      sample: {"total": 137438953472, "available": 65498251264,
+               "nodes": [{"node": 0, "total": 137438953472, "free": 45097156608}],
+               "pools": [{"node": 0, "size": 2097152, "total": 1024, "free": 512}]}
     models:
       description:
         - For each model, whether these versions know it (C(supported)), can give it to a running guest (C(hot_plug)),
@@ -144,6 +153,12 @@ domains:
       description: As RV(virtmem.libvirt.memory_device#module:guest). V(null) without O(guest).
       type: dict
       sample: {"total": 1007005696, "usable": 958398464, "held": 0, "age": 0.7, "reason": null}
+    most:
+      description:
+        - What the running guest may use of the host, in bytes - its boot memory, its whole devices, and what is
+          requested of the others. V(null) if it does not run.
+      type: int
+      sample: 1610612736
     capacity:
       description:
         - What more could be had, in the same definition. C(headroom) is C(max_memory) less C(memory.total), in
@@ -225,10 +240,12 @@ summary:
   description:
     - The sums over all domains that are listed, sizes in bytes of the running guests.
     - C(models) counts the devices of each model, C(drift_kinds) the differences of each kind.
+    - C(guests_most) is what the running ones of them may use of the host, boot memory included.
   returned: always
   type: dict
-  sample: {"domains": 40, "running": 38, "unreadable": 0, "devices": 41, "size": 343597383680,
-           "requested": 171798691840, "current": 171798691840, "shortfall": 0, "not_converged": 0, "drift": 1,
+  sample: {"domains": 40, "running": 38, "unreadable": 0, "guests_most": 257698037760, "devices": 41,
+           "size": 343597383680, "requested": 171798691840, "current": 171798691840, "shortfall": 0,
+           "not_converged": 0, "drift": 1,
            "models": {"dimm": 0, "nvdimm": 0, "virtio-mem": 41, "virtio-pmem": 0, "sgx-epc": 0},
            "drift_kinds": {"property": 1, "scope": 0, "not_converged": 0, "not_usable": 0, "managed_save": 0,
                            "next_boot": 0, "accounting": 0}}

@@ -198,6 +198,29 @@ options:
             what a virtio-mem or virtio-pmem device is plugged into while the domain runs. For q35 machines only.
           - Only the configuration can change. Ports are never removed.
         type: int
+  guards:
+    description:
+      - What the task may not go beyond. It is judged in the same read as the plan, in check mode too; a plan that goes
+        beyond it changes nothing in any domain.
+    type: dict
+    suboptions:
+      max_shrink:
+        description:
+          - The percentage of what all memory devices of the host may use by which this task may shrink its guests, all
+            together, such as V(50%). RV(error_code=guard_exceeded) otherwise.
+          - A virtio-mem device counts with its requested size, any other with its whole size.
+        type: str
+      min_requested:
+        description:
+          - The task makes no virtio-mem device smaller than this, RV(error_code=guard_exceeded) otherwise. A quantity with
+            a unit. A device that is below it already, or grows, is not affected.
+        type: str
+      host_reserve:
+        description:
+          - What the host must have available after a growth of running guests, RV(error_code=host_memory) otherwise. A
+            quantity with a unit.
+          - Without it, a growth beyond what the host has available is warned of.
+        type: str
 notes:
   - O(wait_timeout) is for the whole task, not for each domain.
 seealso:

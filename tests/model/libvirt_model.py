@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import calls
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.events import Event
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Statistics
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import HostMemory, Statistics
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 
@@ -169,6 +169,7 @@ class Libvirt:
     capabilities: str = "<capabilities/>"
     domain_capabilities: str = "<domainCapabilities/>"
     host_memory: int | None = None  # KiB that all memory devices have together; None for as much as is wanted
+    host_total: int | None = None  # KiB of the host; None for as much as is wanted
     config_refused: bool = False  # the disk where configurations are stored is full
     listeners: list[t.Callable[[str, str | None, bool, bool], None]] = field(default_factory=list)
     _due: list[tuple[float, int, t.Callable[[], None]]] = field(default_factory=list)
@@ -499,6 +500,11 @@ class Libvirt:
             raise Refused(INTERNAL, "cannot set up guest memory: Cannot allocate memory")
         if model not in ("nvdimm", "virtio-pmem") and size % max(number(device, "target/block") or 0, 2 * MIB):
             raise Refused(INTERNAL, "backend memory size must be multiple of 0x200000")
+
+    def held_in_all(self) -> int:
+        """KiB that the guests have of the host, boot memory included."""
+        boot = sum(self._boot_memory(one.live) for one in self.machines.values() if one.live is not None)
+        return boot + self._held()
 
     def _held(self) -> int:
         """KiB that guests have of their devices."""
@@ -976,6 +982,30 @@ class Connection:
     def capabilities(self) -> str:
         """The host's nodes and pages."""
         return str(self._call(lambda: self.libvirt.capabilities))
+
+    def list_domains(self) -> list[_libvirt.Listed]:
+        """All of them."""
+
+        def look() -> list[_libvirt.Listed]:
+            return [
+                _libvirt.Listed(one.name, one.uuid, one.state, one.config is not None, one.live is not None, False, one)
+                for one in self.libvirt.machines.values()
+            ]
+
+        return t.cast("list[_libvirt.Listed]", self._call(look))
+
+    def read_listed(self, listed: _libvirt.Listed, _guest: bool = False) -> _libvirt.Reading | None:
+        """What there is to read of a listed domain."""
+        return self.read(listed.uuid)
+
+    def host_memory(self, _nodes: t.Iterable[int] = (), _pages: t.Sequence[int] = ()) -> HostMemory:
+        """That of the host, which the guests share."""
+
+        def look() -> HostMemory:
+            total = (self.libvirt.host_total or 1 << 30) * 1024
+            return HostMemory(total, total - self.libvirt.held_in_all() * 1024)
+
+        return t.cast(HostMemory, self._call(look))
 
     def domain_capabilities(self) -> str:
         """What domains can have here."""

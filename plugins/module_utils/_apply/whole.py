@@ -11,13 +11,15 @@ import time
 import typing as t
 
 from .._libvirt.connection import Hypervisor
-from .._memory import models
-from .._memory.device import Host
+from .._memory import identity, models
+from .._memory.device import Host, HostMemory
 from .._memory.errors import VirtmemError
 from .._memory.plan.domain import plan_domain
-from .._memory.plan.step import GROW, REMOVE, SHRINK, Circumstances
+from .._memory.plan.guards import Guards, growth, held, warning
+from .._memory.plan.guards import judge as judge_plans
+from .._memory.plan.step import GROW, REMOVE, SHRINK, Circumstances, Plan
 from .._memory.xml import reading
-from .._observe import Observer
+from .._observe import Observer, decode
 from . import guests
 from .failure import report_half_replaced
 from .job import Order, Planned, Refused, Running
@@ -37,6 +39,40 @@ def prepare(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: Patienc
     observer = Observer(hypervisor)
     taken: set[str] = set()  # the domains of the orders before
     return [_plan(hypervisor, observer, order, circumstances, patience, taken) for order in orders]
+
+
+def judge(hypervisor: Hypervisor, plans: t.Sequence[Plan], guards: Guards) -> tuple[VirtmemError | None, list[str]]:
+    """What of the plans is beyond a guard, and what to know of them all the same; judged in the read of the plans.
+
+    Raises:
+        VirtmemError: the hypervisor itself does not answer.
+    """
+    memory = _host_memory(hypervisor, guards.host_reserve is not None) if growth(plans) > 0 else None
+    total = _total(hypervisor, plans) if guards.max_shrink is not None else 0
+    problem = judge_plans(plans, guards, total, memory)
+    text = warning(plans, memory) if memory is not None and problem is None else None
+    return problem, [text] if text else []
+
+
+def _host_memory(hypervisor: Hypervisor, is_needed: bool) -> HostMemory | None:
+    """The host's memory; None if its driver can't tell, unless a guard needs it."""
+    try:
+        return hypervisor.host_memory()
+    except VirtmemError as error:
+        if is_needed or error.error_code != "libvirt_error":
+            raise
+        return None
+
+
+def _total(hypervisor: Hypervisor, plans: t.Sequence[Plan]) -> int:
+    """What all memory devices of the host may use, in bytes: those of the task's domains, and those of all others."""
+    known = {plan.domain.uuid: plan.domain for plan in plans}
+    for listed in hypervisor.list_domains():
+        if listed.uuid not in known:
+            read = hypervisor.read_listed(listed)
+            if read is not None:
+                known[listed.uuid] = decode(read)
+    return sum(max(held(live), held(config)) for domain in known.values() for live, config in identity.pairs(domain))
 
 
 def _plan(

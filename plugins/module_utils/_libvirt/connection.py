@@ -18,7 +18,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from .._memory.device import CONFIG, LIVE, SCOPES, Statistics
+from .._memory.device import CONFIG, LIVE, SCOPES, HostMemory, Statistics
 from .._memory.errors import VirtmemError
 from .._memory.size import KIB
 from .._memory.support import Versions
@@ -227,6 +227,35 @@ class Hypervisor(Changes, Events):
             VirtmemError: `connection_lost`, `libvirt_error`.
         """
         return str(self._ask("describe the host", self._connection.getCapabilities))
+
+    def host_memory(self, nodes: t.Iterable[int] = (), pages: t.Sequence[int] = ()) -> HostMemory:
+        """The memory of the hypervisor's machine.
+
+        Args:
+            nodes: its NUMA nodes, if they are to be told apart.
+            pages: the sizes of the pages, in bytes, whose pools are asked about; with `nodes`.
+
+        Raises:
+            VirtmemError: `connection_lost`, `libvirt_error`.
+        """
+        return self._ask("report the host's memory", lambda: self._host_memory(sorted(nodes), pages))
+
+    def _host_memory(self, nodes: t.Sequence[int], pages: t.Sequence[int]) -> HostMemory:
+        every = self._connection.getMemoryStats(-1, 0)  # VIR_NODE_MEMORY_STATS_ALL_CELLS
+        # libvirt 12.3 has MemAvailable; before, what is cached is as good as free.
+        spare = every.get("available", sum(every.get(name, 0) for name in ("free", "buffers", "cached")))
+        each = {node: self._connection.getMemoryStats(node, 0) for node in nodes}
+        sizes = [page // KIB for page in pages]
+        free: dict[int, dict[int, int]] = {}
+        for node in nodes if sizes else ():
+            found = self._connection.getFreePages(sizes, node, 1, 0)
+            free[node] = {size * KIB: count for size, count in found.get(node, {}).items()}
+        return HostMemory(
+            total=every["total"] * KIB,
+            available=spare * KIB,
+            nodes={node: (said.get("total", 0) * KIB, said.get("free", 0) * KIB) for node, said in each.items()},
+            free_pages=free,
+        )
 
     def domain_capabilities(self) -> str:
         """The XML that describes what domains can have here.

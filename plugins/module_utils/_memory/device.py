@@ -171,6 +171,17 @@ class Host:
 
 
 @dataclass(frozen=True)
+class HostMemory:
+    """The memory of the hypervisor's machine, in bytes."""
+
+    total: int
+    available: int  # what can be used without taking it from anybody
+    nodes: t.Mapping[int, tuple[int, int]] = field(default_factory=dict)  # NUMA node -> total, free
+    # NUMA node -> size of a page -> how many pages of that size the node's pool has free
+    free_pages: t.Mapping[int, t.Mapping[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Wish(Properties):
     """One device as a user declares it. None means: not given, so never compared."""
 

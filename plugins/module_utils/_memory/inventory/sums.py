@@ -10,9 +10,10 @@ from __future__ import annotations
 import typing as t
 
 from .. import guest, identity, models, support
-from ..device import Definition, Device, Domain
+from ..device import Definition, Device, Domain, Host, HostMemory
 from ..errors import VirtmemError
 from ..models import MODELS
+from ..rules.around import needed
 from .drift import DRIFTS, drift
 from .results import Pair, Selection, chosen, device_result, options_of
 
@@ -55,6 +56,7 @@ def describe(domain: Domain, selection: Selection, versions: support.Versions) -
         **domain.describe(),
         "managed_save": domain.saved is not None,
         "memory": {"base": definition.base, "total": definition.total, "current": definition.current_memory},
+        "most": None if domain.live is None else needed(domain.live),
         "usable": word.verdict.usable if word else None,
         "guest": word.guest.describe() if word else None,
         "capacity": _capacity(definition, versions),
@@ -73,6 +75,7 @@ def unreadable(name: str, uuid: str, state: str, persistent: bool, error: Virtme
         "persistent": persistent,
         "managed_save": None,
         "memory": None,
+        "most": None,
         "usable": None,
         "guest": None,
         "capacity": None,
@@ -82,9 +85,28 @@ def unreadable(name: str, uuid: str, state: str, persistent: bool, error: Virtme
     }
 
 
-def hypervisor(versions: support.Versions) -> dict[str, t.Any]:
-    """What answers, and what it can do with each model."""
+def host_memory(memory: HostMemory | None, host: Host | None) -> dict[str, t.Any] | None:
+    """The memory of the hypervisor's machine, by NUMA node, and its pools of huge pages; None if it can't be told."""
+    if memory is None or host is None:
+        return None
+    pools = [
+        {"node": node, "size": size, "total": count, "free": memory.free_pages.get(node, {}).get(size)}
+        for node, pages in sorted(host.pages.items())
+        for size, count in sorted(pages.items())
+        if size != host.smallest_page
+    ]
     return {
+        "total": memory.total,
+        "available": memory.available,
+        "nodes": [{"node": node, "total": total, "free": free} for node, (total, free) in sorted(memory.nodes.items())],
+        "pools": pools,
+    }
+
+
+def hypervisor(versions: support.Versions, memory: dict[str, t.Any] | None) -> dict[str, t.Any]:
+    """What answers, what its machine has, and what it can do with each model."""
+    return {
+        "memory": memory,
         "driver": versions.driver,
         "libvirt": support.show_version(versions.libvirt),
         "qemu": support.show_version(versions.hypervisor) if versions.driver == "QEMU" else None,
@@ -109,6 +131,7 @@ def summary(domains: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
         "domains": len(domains),
         "running": sum(domain["state"] == "running" for domain in domains),
         "unreadable": sum(domain["problem"] is not None for domain in domains),
+        "guests_most": sum(domain["most"] or 0 for domain in domains),
         "devices": len(devices),
         "models": {model: sum(device["model"] == model for device in devices) for model in MODELS},
         "size": sum(device["size"] for device in live),

@@ -362,7 +362,7 @@ def _shape(options: t.Mapping[str, t.Any]) -> Dict:
 
 def test_the_role_declares_what_the_module_takes() -> None:
     specs = _specs()
-    assert _shape({"domains": specs["sizing_domains"]}) == _shape(_options.LAYOUT_OPTIONS)
+    assert _shape({"domains": specs["sizing_domains"]}) == _shape({"domains": _options.LAYOUT_OPTIONS["domains"]})
     for name, option in _options.WAIT_OPTIONS.items():
         if name != "wait_timeout":  # for a whole host
             assert _shape({name: specs[f"sizing_{name}"]}) == _shape({name: option})

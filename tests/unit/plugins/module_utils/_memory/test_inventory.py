@@ -337,15 +337,15 @@ def test_only_the_devices_that_are_asked_for(selection: Selection, expected: lis
 
 
 def test_what_each_model_can_do_here() -> None:
-    old, new = (sums.hypervisor(versions) for versions in (helpers.BOOKWORM, helpers.TRIXIE))
+    old, new = (sums.hypervisor(versions, None) for versions in (helpers.BOOKWORM, helpers.TRIXIE))
     assert (old["libvirt"], old["qemu"]) == ("9.0.0", "7.2.22")
     assert set(old["models"]) == set(MODELS)
     assert old["models"]["virtio-mem"] == {"supported": True, "hot_plug": True, "hot_unplug": False, "resize": True}
     assert new["models"]["virtio-mem"]["hot_unplug"] is True
     assert new["models"]["sgx-epc"] == {"supported": True, "hot_plug": False, "hot_unplug": False, "resize": False}
-    ancient = sums.hypervisor(Versions(libvirt=7_000_000, hypervisor=5_002_000))
+    ancient = sums.hypervisor(Versions(libvirt=7_000_000, hypervisor=5_002_000), None)
     assert not any(ancient["models"]["virtio-mem"].values())
-    assert sums.hypervisor(Versions(1, 2, "TEST"))["qemu"] is None
+    assert sums.hypervisor(Versions(1, 2, "TEST"), None)["qemu"] is None
 
 
 def test_the_sums_are_those_of_all_that_is_listed() -> None:
@@ -367,6 +367,7 @@ def test_the_sums_are_those_of_all_that_is_listed() -> None:
         "domains": 3,
         "running": 1,
         "unreadable": 1,
+        "guests_most": 3 * GIB,
         "devices": 3,
         "models": {**dict.fromkeys(MODELS, 0), "virtio-mem": 1, "dimm": 2},
         "size": 5 * GIB,

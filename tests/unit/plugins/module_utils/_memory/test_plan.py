@@ -374,12 +374,12 @@ def test_who_declares_another_device_than_the_one_that_goes_is_warned(wish: Wish
 def test_what_no_restart_removes_is_said_before_the_restart(model: str, lacks: str) -> None:
     if (model, lacks) in (("sgx-epc", "no_free_slot"), ("sgx-epc", "no_numa_node")):
         return  # it takes neither
-    without = {
+    every: dict[str, dict[str, t.Any]] = {
         "no_max_memory": {"max_memory": None},
         "no_numa_node": {"cells": (1,)},
         "no_free_slot": {"slots": 0},
-    }[lacks]
-    definition = helpers.definition(**without)
+    }
+    definition = helpers.definition(**every[lacks])
     path = "/srv/a" if model == "nvdimm" else None
     wish = Wish(alias="ua-n", model=model, size=GIB, node=0, path=path, scope="live")
     with pytest.raises(VirtmemError) as caught:

@@ -125,6 +125,7 @@ class Report:
         for job in self.jobs:
             failure = _failure(job.error) if job.error else None
             domain = {**self.common(job), "name": job.order.domain, "devices": self.devices(job), "failure": failure}
+            domain["undeclared"] = list(job.plan.undeclared) if job.plan else []
             domains.append(domain)
         result: dict[str, t.Any] = {
             "changed": any(domain["changed"] for domain in domains),

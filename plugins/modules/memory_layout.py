@@ -212,8 +212,8 @@ options:
         type: str
       min_requested:
         description:
-          - The task makes no virtio-mem device smaller than this, RV(error_code=guard_exceeded) otherwise. A quantity with
-            a unit. A device that is below it already, or grows, is not affected.
+          - The task makes no virtio-mem device smaller than this, RV(error_code=guard_exceeded) otherwise. A quantity
+            with a unit. A device that is below it already, or grows, is not affected.
         type: str
       host_reserve:
         description:
@@ -293,6 +293,12 @@ domains:
       type: bool
     restart_reasons:
       description: As RV(virtmem.libvirt.memory_device#module:restart_reasons).
+      type: list
+      elements: str
+    undeclared:
+      description:
+        - The names of the devices that the domain has and that are not declared. They are left alone without
+          C(exclusive). One may be a declared device under the name that it had before.
       type: list
       elements: str
     usable:

@@ -192,6 +192,21 @@ def _rows(planned: Result, known: Result, declared: Result) -> list[Row]:
     return rows or [_new_row(name, DOMAIN_ROW, now="", wanted="no device is declared")]
 
 
+def _undeclared_rows(planned: Result, known: Result) -> list[Row]:
+    """The devices that are there and not declared: one may be declared under another name than before."""
+    scopes = _scopes(planned["domain"])
+    devices = {
+        side["alias"]: device
+        for device in known.get("devices") or ()
+        for side in (device.get(LIVE), device.get(CONFIG))
+        if side and side.get("alias")
+    }
+    return [
+        _new_row(planned["name"], name, now=_both(devices.get(name, {}), scopes), wanted="not declared")
+        for name in planned.get("undeclared") or ()
+    ]
+
+
 def _outcome(row: Row, planned: Result, applied: Result, device: Result | None) -> str:
     """What became of one row, told from the device as it is afterwards."""
     scopes = _scopes(applied["domain"])
@@ -265,7 +280,8 @@ def summary(planned: Result, inventory: Result, declared: t.Sequence[Result], ap
         before = known.get((domain["domain"] or {}).get("uuid"), {})
         mine = _rows(domain, before, wish)
         exclusive = bool(wish.get("exclusive"))
-        rows += [{**row, "exclusive": exclusive} for row in _with_outcomes(mine, domain, result, failed)]
+        mine = [*_with_outcomes(mine, domain, result, failed), *_undeclared_rows(domain, before)]
+        rows += [{**row, "exclusive": exclusive} for row in mine]
     total = sum(
         max(_held(device.get(LIVE)), _held(device.get(CONFIG)))
         for domain in known.values()

@@ -262,3 +262,15 @@ def test_a_device_that_becomes_smaller_makes_room_for_the_others_first() -> None
     sizes = [size(host, "a", "size", alias, scope) for alias in ("ua-c", "ua-d") for scope in model.SCOPES]
     assert sizes == [GIB, GIB, 12 * GIB, 12 * GIB]
     assert run(host, declared)[0].steps == ()
+
+
+def test_what_is_there_and_not_declared_is_named() -> None:
+    """One may be a declared device under the name that it had before: it is not attached once more unseen."""
+    host = libvirt(a=[vm("ua-old", GIB), vm("ua-kept")])
+    wishes = (Wish(alias="ua-new", model="virtio-mem", size=2 * GIB, requested=GIB), Wish(alias="ua-kept", requested=0))
+    (job,) = run(host, {"a": Declaration(wishes)})
+    assert job.first is not None
+    assert job.first.undeclared == ("ua-old",)
+    (job,) = run(host, {"a": Declaration(wishes, exclusive=True)})
+    assert job.first is not None
+    assert job.first.undeclared == ()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 import typing as t
+from dataclasses import replace
 
 from .._libvirt.connection import Hypervisor
 from .._memory import identity, models
-from .._memory.device import Host, HostMemory
+from .._memory.device import Domain, Host, HostMemory
 from .._memory.errors import VirtmemError
 from .._memory.plan.domain import plan_domain
 from .._memory.plan.guards import Guards, growth, held, warning
@@ -54,10 +55,12 @@ def judge(hypervisor: Hypervisor, plans: t.Sequence[Plan], guards: Guards) -> tu
     return problem, [text] if text else []
 
 
-def _host_memory(hypervisor: Hypervisor, is_needed: bool) -> HostMemory | None:
+def _host_memory(
+    hypervisor: Hypervisor, is_needed: bool, nodes: t.Iterable[int] = (), pages: t.Sequence[int] = ()
+) -> HostMemory | None:
     """The host's memory; None if its driver can't tell, unless a guard needs it."""
     try:
-        return hypervisor.host_memory()
+        return hypervisor.host_memory(nodes, pages)
     except VirtmemError as error:
         if is_needed or error.error_code != "libvirt_error":
             raise
@@ -87,6 +90,7 @@ def _plan(
     try:
         uuid = _find(hypervisor, order, taken)
         observed = observer.observe(uuid)
+        circumstances = _for_domain(hypervisor, circumstances, observed)
         plan = plan_domain(observed, order.declaration, circumstances)
         return Planned(order, uuid, circumstances, plan, guests.first_word(hypervisor, uuid, plan, patience))
     except VirtmemError as error:
@@ -112,8 +116,23 @@ def _circumstances(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: 
     sgx = any(models.facts(wish.model).host_feature for wish in wishes)
     host: Host | None = None
     if sgx or any(wish.nodemask is not None or wish.pagesize is not None for wish in wishes):
-        host = reading.read_host(hypervisor.capabilities(), hypervisor.domain_capabilities() if sgx else None)
+        host = _host(hypervisor, sgx)
     return Circumstances(hypervisor.versions(), host, patience.wait)
+
+
+def _host(hypervisor: Hypervisor, sgx: bool = False) -> Host:
+    """The host's nodes and pages, with what is free of its pools if its driver can tell."""
+    host = reading.read_host(hypervisor.capabilities(), hypervisor.domain_capabilities() if sgx else None)
+    pools = sorted(host.page_sizes - {host.smallest_page})
+    memory = _host_memory(hypervisor, False, host.pages, pools) if pools else None
+    return host if memory is None else replace(host, free=memory.free_pages)
+
+
+def _for_domain(hypervisor: Hypervisor, circumstances: Circumstances, domain: Domain) -> Circumstances:
+    """What a plan for this domain depends on: the host's pools too, if the domain's memory is from them."""
+    scopes = (domain.live, domain.config)
+    huge = any(definition.around.huge_pages for definition in scopes if definition is not None)
+    return replace(circumstances, host=_host(hypervisor)) if huge and circumstances.host is None else circumstances
 
 
 def apply(hypervisor: Hypervisor, jobs: t.Sequence[Running], patience: Patience, clock: Clock = time.monotonic) -> None:

@@ -162,6 +162,8 @@ class Host:
     # NUMA node -> size of a page in bytes -> how many pages of that size the node's pool has
     pages: t.Mapping[int, t.Mapping[int, int]]
     page_sizes: frozenset[int]  # what the processor and kernel support, whether a pool has any or not
+    # NUMA node -> size of a page -> how many pages of its pool are free; None if nobody asked
+    free: t.Mapping[int, t.Mapping[int, int]] | None = None
     sgx: bool | None = None  # whether it can give guests SGX memory; None if nobody asked
 
     @property

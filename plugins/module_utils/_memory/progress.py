@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from . import identity
 from .device import ABSENT, LIVE, Device, Domain, Wish
 from .errors import VirtmemError
+from .rules.around import page_of
 from .rules.domain import check_answering
-from .size import EXACT, Tolerance, show
+from .size import EXACT, KIB, Tolerance, show
 
 # QEMU sends at most one size event per second and device, and a busy guest may need several seconds for a
 # block; a size that has not moved for longer than this has stopped.
@@ -43,6 +44,7 @@ _HINT_NOT_GONE = (
     "and "
     "that its memory blocks are online as movable (auto_online_blocks=online_movable)."
 )
+_ORDINARY = 64 * KIB  # the largest page that no pool is needed for
 _PAUSED_HINT = "The domain is paused, so its guest can't answer. Resume it (virsh resume), and run the task again."
 
 
@@ -199,6 +201,11 @@ def not_converged(
             f"{timeout:g} s: the guest {verb} {show(missing)} ({diagnosis})."
         )
     hint = _HINT_NOT_GONE if goal.gone else _HINTS[diagnosis]
+    page = page_of(domain.live, device.describe()) if domain.live is not None else 0
+    if page > _ORDINARY and goal.low is not None and current < goal.low:
+        hint = f"The device takes pages of {show(page)} from a pool of the host: see whether it has free ones " + (
+            f"(virsh freepages --all). {hint}"
+        )
     return VirtmemError("not_converged", text, details, _PAUSED_HINT if domain.state == "paused" else hint)
 
 

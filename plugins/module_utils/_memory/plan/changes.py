@@ -135,7 +135,7 @@ def attach_step(
     problem = check_complete(values, wish) or check_options(values["model"], wish.given())
     problem = problem or check_device(values, values, definition.arch, page_of(definition, values))
     if problem is None and circumstances.host is not None:
-        problem = check_host(values, circumstances.host, scope)
+        problem = check_host(definition, values, circumstances.host, scope)
     if problem:
         raise problem
     element = writing.twin_device(twin.xml, wish.given() | place) if twin else writing.new_device(values)
@@ -160,7 +160,7 @@ def plan_config(
     values = changed(device, wish, changes, definition)
     problem = check_growth(definition, device, values["size"])
     if problem is None and circumstances.host is not None:
-        problem = check_host(values, circumstances.host, CONFIG)
+        problem = check_host(definition, values, circumstances.host, CONFIG)
     if problem is None and "node" in changes:
         problem = check_cell(definition, device.model, changes["node"], circumstances.versions, CONFIG)
     if problem:

@@ -76,6 +76,12 @@ def _undeclared(domain: Domain, wishes: t.Sequence[Wish]) -> t.Iterator[_Task]:
             yield _Task(REMOVE, wish, {LIVE: live, CONFIG: config})
 
 
+def _names_of_undeclared(domain: Domain, wishes: t.Sequence[Wish]) -> t.Iterator[str]:
+    """The names of the devices that no wish names: one may be a declared device under the name that it had before."""
+    for task in _undeclared(domain, wishes):
+        yield task.wish.alias or task.wish.model or ""
+
+
 def _refuse_twins(wishes: t.Sequence[Wish]) -> None:
     aliases = [wish.alias for wish in wishes if wish.alias]
     twice = next((alias for alias in aliases if aliases.count(alias) > 1), None)
@@ -191,6 +197,7 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
         steps=tuple(steps),
         config=config,
         readiness_reasons=readiness.reasons(declaration, now, config) if config is not None else (),
+        undeclared=() if declaration.exclusive else tuple(_names_of_undeclared(domain, declaration.wishes)),
         readiness_warnings=readiness.warnings(domain) if any(step.ready for step in steps) else (),
     )
 

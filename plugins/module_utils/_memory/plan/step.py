@@ -123,6 +123,7 @@ class Plan:
     config: Definition | None = None  # the configuration as the steps leave it
     readiness_reasons: tuple[str, ...] = ()
     readiness_warnings: tuple[str, ...] = ()
+    undeclared: tuple[str, ...] = ()  # the devices that are there, and that nobody declares
 
     @property
     def changed(self) -> bool:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import typing as t
 
 from .. import models
-from ..device import CONFIG, Host, format_nodeset
+from ..device import CONFIG, Definition, Host, format_nodeset
 from ..errors import VirtmemError
 from ..size import show
+from .around import page_of
 
 
-def check_host(values: t.Mapping[str, t.Any], here: Host, scope_name: str) -> VirtmemError | None:
+def check_host(
+    definition: Definition, values: t.Mapping[str, t.Any], here: Host, scope_name: str
+) -> VirtmemError | None:
     """The host must have the nodes and the pages that a device asks for.
 
     What only a configuration asks for may be filled up before the next boot, so there the kind of page is enough.
@@ -27,7 +30,10 @@ def check_host(values: t.Mapping[str, t.Any], here: Host, scope_name: str) -> Vi
             {"feature": values["model"]},
             "Use a host with SGX enabled (virsh domcapabilities shows it under features).",
         )
-    nodes: t.Sequence[int] = values.get("nodemask") or sorted(here.pages)
+    # A device without nodes of its own takes them from its cell, if that is bound to some.
+    bound = definition.around.strict_nodes.get(values.get("node") or 0, ())
+    nodes: t.Sequence[int] = values.get("nodemask") or [node for node in bound if node in here.pages]
+    nodes = nodes or sorted(here.pages)
     unknown = [node for node in nodes if node not in here.pages]
     if unknown:
         return VirtmemError(
@@ -37,26 +43,33 @@ def check_host(values: t.Mapping[str, t.Any], here: Host, scope_name: str) -> Vi
             {"option": "source.nodemask", "value": format_nodeset(nodes), "host_nodes": sorted(here.pages)},
             "Choose among the host's nodes (virsh capabilities lists them).",
         )
-    page = values.get("pagesize")
-    if page is None or page == here.smallest_page:
+    return _check_pool(values, page_of(definition, values), here, nodes, scope_name)
+
+
+def _check_pool(
+    values: t.Mapping[str, t.Any], page: int, here: Host, nodes: t.Sequence[int], scope_name: str
+) -> VirtmemError | None:
+    """There must be pages of this size, and for a running guest enough of them that are free."""
+    if not page or page == here.smallest_page:
         return None
+    option = "the domain's <hugepages>" if values.get("pagesize") is None else "source.pagesize"
     if page not in here.page_sizes:
         sizes = sorted(here.page_sizes)
         return VirtmemError(
             "no_host_pages",
-            f"source.pagesize: the host has no pages of {show(page)}, only of {', '.join(map(show, sizes))}.",
-            {"option": "source.pagesize", "value": page, "host_page_sizes": sizes},
+            f"{option}: the host has no pages of {show(page)}, only of {', '.join(map(show, sizes))}.",
+            {"option": option, "value": page, "host_page_sizes": sizes},
             "Choose one of them.",
         )
-    pool = sum(here.pages[node].get(page, 0) for node in nodes) * page
+    pages = here.pages if here.free is None else here.free
+    pool = sum(pages.get(node, {}).get(page, 0) for node in nodes) * page
     asked: int = values["requested"] if values.get("requested") is not None else values["size"]
     if scope_name == CONFIG or pool >= asked:
         return None
     return VirtmemError(
         "no_host_pages",
-        f"source.pagesize: the pool of {show(page)} pages on the host's nodes {format_nodeset(nodes)} has "
-        f"{show(pool)}, "
+        f"{option}: the pool of {show(page)} pages on the host's nodes {format_nodeset(nodes)} has {show(pool)} free, "
         f"and {show(asked)} are asked for.",
-        {"option": "source.pagesize", "value": page, "pool": pool, "needed": asked},
+        {"option": option, "value": page, "pool": pool, "needed": asked},
         "Enlarge the host's pool (vm.nr_hugepages), or ask for less.",
     )

@@ -371,3 +371,16 @@ def test_the_role_declares_what_the_module_takes() -> None:
 def test_the_defaults_are_those_that_are_documented() -> None:
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
     assert defaults == {name: option["default"] for name, option in _specs().items() if "default" in option}
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_what_is_there_and_not_declared_has_a_row(applied: bool) -> None:
+    old = device(side(1, alias="ua-old"), side(1, alias="ua-old"), alias="ua-old")
+    result = layout(domain(both(1), undeclared=["ua-old"]))
+    rows = rows_of(result, known(both(1), old), applied=copy.deepcopy(result) if applied else None)
+    assert [(row["device"], row["now"], row["wanted"], row["action"]) for row in rows] == [
+        ("ua-vm0", "1GiB of 8GiB", "1GiB of 8GiB", "nothing"),
+        ("ua-old", "1GiB of 8GiB", "not declared", "nothing"),
+    ]
+    assert rows[1]["outcome"] is None
+    assert _plan.summary(result, known(both(1), old), [WISH])["pending"] == []

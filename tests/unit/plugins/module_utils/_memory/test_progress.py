@@ -254,6 +254,22 @@ def test_each_diagnosis_has_a_hint_of_its_own() -> None:
     assert "resume" in ends[3].hint
 
 
+def test_a_guest_that_has_some_of_the_memory_has_a_driver() -> None:
+    """A second task on a device that is stuck sees it move no more than the first did at its end."""
+    error = end(GIB, goal(), Movement(GIB, GIB, 0.0), 120.0)
+    assert error.details["diagnosis"] == "stalled"
+    assert "auto_online_blocks" in error.hint
+    assert "memhp_default_state" in error.hint
+
+
+@pytest.mark.parametrize(("values", "named"), [({}, False), ({"pagesize": 4096}, False), ({"pagesize": 2 * MIB}, True)])
+def test_a_pool_of_the_host_that_may_be_empty_is_named(values: dict[str, t.Any], named: bool) -> None:
+    live = helpers.definition(helpers.virtio_mem(requested=2 * GIB, current=GIB, **values))
+    domain = helpers.domain(live)
+    error = progress.not_converged(domain, live.devices[0], goal(), Movement(GIB, GIB, 0.0), 120.0, 120)
+    assert ("pages of 2MiB" in error.hint and "freepages" in error.hint) == named
+
+
 def test_a_guest_that_keeps_too_much_is_not_said_to_lack_something() -> None:
     error = end(3 * GIB, goal(0, 0, 0), Movement(4 * GIB, 3 * GIB, 0.0, moved=1.0), 120.0)
     assert "still holds 3GiB" in error.msg

@@ -9,6 +9,7 @@ import typing as t
 from dataclasses import replace
 
 import pytest
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.around import Around, HugePages
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import CONFIG, LIVE, Host, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.rules.definition import check_attach
@@ -93,11 +94,36 @@ VM = {"model": "virtio-mem", "size": GIB, "requested": 64 * MIB}
 def test_the_host_must_have_what_is_asked_of_it(
     values: dict[str, t.Any], scope: str, error_code: str | None, mentions: list[str]
 ) -> None:
-    problem = check_host(values, HOST, scope)
+    problem = check_host(helpers.definition(), values, HOST, scope)
     if error_code is None:
         assert problem is None
     else:
         refused(problem, error_code, *mentions)
+
+
+FREE = replace(HOST, free={0: {2 * MIB: 3}, 1: {2 * MIB: 40}})
+
+
+@pytest.mark.parametrize(
+    ("values", "around", "pool"),
+    [
+        ({**VM, "pagesize": 2 * MIB}, Around(), None),
+        ({**VM, "pagesize": 2 * MIB, "nodemask": (0,)}, Around(), 6 * MIB),
+        ({**VM, "pagesize": 2 * MIB, "node": 1}, Around(strict_nodes={1: (0,)}), 6 * MIB),
+        ({**VM, "pagesize": 2 * MIB, "node": 0}, Around(strict_nodes={1: (0,)}), None),
+        ({**VM, "pagesize": 2 * MIB, "node": 1, "nodemask": (1,)}, Around(strict_nodes={1: (0,)}), None),
+        ({**VM, "node": 0, "requested": 96 * MIB}, Around(huge_pages=(HugePages(2 * MIB),)), 86 * MIB),
+        ({**VM, "pagesize": 4 * KIB, "requested": GIB}, Around(huge_pages=(HugePages(2 * MIB),)), None),
+    ],
+)
+def test_a_pool_has_what_is_free_of_it_on_the_nodes_that_count(
+    values: dict[str, t.Any], around: Around, pool: int | None
+) -> None:
+    problem = check_host(helpers.definition(around=around), values, FREE, LIVE)
+    if pool is None:
+        assert problem is None
+    else:
+        refused(problem, "no_host_pages", "free", pool=pool)
 
 
 # --- options of few devices

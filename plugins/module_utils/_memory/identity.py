@@ -31,8 +31,6 @@ from .properties import ALIKE, MUTABLE, SELECTORS
 from .size import MIB, align_up, show, shown
 
 _USER_ALIAS = re.compile(r"ua-[A-Za-z0-9_-]+", re.ASCII)
-# The names that libvirt makes (qemuAssignDeviceMemoryAlias).
-_GENERATED = re.compile(r"(dimm|nvdimm|virtiomem|virtiopmem|epc)[0-9]+", re.ASCII)
 _LONGEST_ALIAS = 120  # QEMU object ids get a prefix of their own, and people have to read it
 
 
@@ -44,15 +42,6 @@ def user_alias(text: str) -> str:
     Raises:
         VirtmemError: `invalid_alias`.
     """
-    if _GENERATED.fullmatch(text):
-        raise VirtmemError(
-            "invalid_alias",
-            f"alias: {shown(text)} is a name that libvirt gives to a device without a user alias. It is another one "
-            "after the next start, so it can't be declared.",
-            {"option": "alias", "value": text},
-            "Leave alias out and give what tells the device from others (model, node, slot, base, source.path), or "
-            "give it an alias of its own with adopt: true, for example alias: ua-vm0.",
-        )
     alias = text if text.startswith(USER_ALIAS_PREFIX) else USER_ALIAS_PREFIX + text
     if not _USER_ALIAS.fullmatch(alias) or len(alias) > _LONGEST_ALIAS:
         raise VirtmemError(
@@ -117,6 +106,8 @@ def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
     for scope in SCOPES:
         definition = domain.scope(scope)
         found[scope] = None if definition is None else select(definition, wish, scope)
+    if wish.alias and not any(found.values()):
+        _refuse_generated_name(domain, wish.alias)
     if wish.alias and not any(found.values()) and wish.adopt is not False:
         found = _adoptable(domain, wish)
         if wish.adopt is None:
@@ -140,6 +131,29 @@ def select_all(domain: Domain, wish: Wish) -> dict[str, Device | None]:
     # device of the configuration with it that does not have the alias: it may only look like the one that has gone.
     by_likeness = here == CONFIG or wish.state != ABSENT
     return {here: known, there: _other_side(domain, known, here, there, by_likeness)}
+
+
+def _refuse_generated_name(domain: Domain, alias: str) -> None:
+    """A name that libvirt gave to a running device without a user alias is another one after the next start."""
+    name = alias[len(USER_ALIAS_PREFIX) :]
+    device = next((item for item in domain.live.devices if item.alias == name), None) if domain.live else None
+    if device is None:
+        return
+    raise VirtmemError(
+        "invalid_alias",
+        f"alias: {name} is a name that libvirt itself gave to {_summary(device)}. It may be another one after the next "
+        "start, so it can't be declared.",
+        {"option": "alias", "value": name, "live_alias": name},
+        f"To name this device, set adopt: true with an alias of your own, such as ua-{device.model}-a, and what it has "
+        f"(model, size, node). To declare it without one, leave alias out and set {_distinguishing(device)}.",
+    )
+
+
+def _distinguishing(device: Device) -> str:
+    given = [
+        f"{name}: {getattr(device, name)}" for name in ("model", "node", "slot") if getattr(device, name) is not None
+    ]
+    return ", ".join(given)
 
 
 def _has_alias(definition: Definition | None, device: Device) -> bool:

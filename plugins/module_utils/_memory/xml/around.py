@@ -26,8 +26,8 @@ if t.TYPE_CHECKING:
 _USUAL_BITS = 40
 # A guest's processor that has what the host's has.
 _OF_THE_HOST = ("host-passthrough", "maximum")
-# libvirt puts these addresses aside on the bus of a pc: the host bridge, the chipset, the primary video card.
-_SET_ASIDE = frozenset({0, 1, 2})
+# The host bridge and the chipset of a pc have these slots of its first bus.
+_SET_ASIDE = frozenset({0, 1})
 _SLOTS_OF_A_BUS = 32
 
 

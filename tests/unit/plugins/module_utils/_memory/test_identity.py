@@ -275,12 +275,22 @@ def test_a_device_without_alias_is_joined_with_one_that_has_none_either_first() 
     assert paired(["dimm0", "dimm1"], ["ua-a"]) == [("dimm0", "ua-a"), ("dimm1", None)]
 
 
-@pytest.mark.parametrize("name", ["virtiomem0", "dimm12", "nvdimm0", "virtiopmem3", "epc1"])
-def test_a_name_that_libvirt_made_can_not_be_declared(name: str) -> None:
+@pytest.mark.parametrize("state", ["present", "absent"])
+@pytest.mark.parametrize("size", [4 * GIB, 2 * GIB])
+def test_a_name_that_libvirt_made_can_not_be_declared(size: int, state: str) -> None:
+    live = helpers.definition(helpers.virtio_mem(alias="virtiomem0"))
+    domain = helpers.domain(live, helpers.definition(helpers.virtio_mem(alias=None)))
+    wish = Wish(alias=identity.user_alias("virtiomem0"), model="virtio-mem", size=size, requested=0, state=state)
     with pytest.raises(VirtmemError) as caught:
-        identity.user_alias(name)
+        identity.select_all(domain, wish)
     assert caught.value.error_code == "invalid_alias"
-    assert name in caught.value.msg
-    assert "adopt" in caught.value.hint
-    assert identity.user_alias(f"ua-{name}") == f"ua-{name}"
-    assert identity.user_alias(f"my{name}") == f"ua-my{name}"
+    assert "virtiomem0 is a name that libvirt itself gave" in caught.value.msg
+    assert "adopt: true" in caught.value.hint
+    assert "model: virtio-mem, node: 0" in caught.value.hint
+
+
+def test_a_name_that_only_looks_as_if_libvirt_had_made_it_is_one_like_any_other() -> None:
+    dimm = helpers.dimm(alias="ua-dimm0")
+    found = identity.select_all(helpers.domain(helpers.definition(dimm)), Wish(alias=identity.user_alias("dimm0")))
+    assert found["live"] is not None
+    assert identity.select_all(helpers.domain(helpers.definition()), Wish(alias="ua-dimm0"))["live"] is None

@@ -277,11 +277,11 @@ def _pc(taken: t.Iterable[int], more: str = "") -> Definition:
 @pytest.mark.parametrize(
     ("taken", "more", "free"),
     [
-        ((), "", 29),
-        ((3, 4), "", 27),
+        ((), "", 30),
+        ((3, 4), "", 28),
         ((0, 1, 2), "", 29),
-        (range(3, 32), "", 0),
-        (range(3, 32), "<controller type='pci' index='1' model='pci-bridge'/>", 31),
+        (range(2, 32), "", 0),
+        (range(2, 32), "<controller type='pci' index='1' model='pci-bridge'/>", 31),
     ],
 )
 def test_the_slots_of_a_pc_are_counted(taken: t.Iterable[int], more: str, free: int) -> None:
@@ -289,7 +289,7 @@ def test_the_slots_of_a_pc_are_counted(taken: t.Iterable[int], more: str, free: 
 
 
 def test_a_pc_without_a_free_slot_gets_the_device_with_the_restart() -> None:
-    live = _pc(range(3, 32))
+    live = _pc(range(2, 32))
     plan = planning.planned(helpers.domain(live, replace(live, active=False)), VM, versions=helpers.TRIXIE)
     assert [step.scope for step in plan.steps] == [CONFIG]
     assert "no free PCI slot" in plan.restart_reasons[0]

@@ -584,7 +584,7 @@ def test_a_definition_without_everything_is_read() -> None:
         ("model='pcie-root-port'", "model='pcie-to-pci-bridge'", 0),
         ("function='0x2'/>", "function='0x2'/><target hotplug='off'/>", 0),
         ("function='0x2'/>", "function='0x2'/><target hotplug='on'/>", 1),
-        ("model='pcie-root'/>", "model='pci-root'/>", 29),
+        ("model='pcie-root'/>", "model='pci-root'/>", 30),
     ],
 )
 def test_the_free_hot_plug_ports_are_counted(old: str, new: str, free: int | None) -> None:

@@ -293,6 +293,14 @@ def waiting(draw: st.DrawFn) -> Options:
     return _spoiled(draw, options, list(_WAITING)) if draw(st.integers(0, 19)) == 0 else options
 
 
+_PERCENTAGES = ("50%", "0%", "100%", "12.5 %", "101%", "5", "-1%", "%", "1e3%")
+_GUARDS: dict[str, st.SearchStrategy[t.Any]] = {
+    "max_shrink": st.one_of(st.sampled_from(_PERCENTAGES), st.sampled_from(_PERCENTAGES), ANYTHING),
+    "min_requested": st.one_of(st.sampled_from(_SIZES), ANYTHING),
+    "host_reserve": st.one_of(st.sampled_from(_SIZES), st.just("1000TiB"), ANYTHING),
+}
+
+
 @st.composite
 def tasks(draw: st.DrawFn) -> tuple[str, Options]:
     """A module's name and what a task gives it."""
@@ -304,6 +312,8 @@ def tasks(draw: st.DrawFn) -> tuple[str, Options]:
         return "memory_device", _spoiled(draw, options, ["domain"]) if draw(st.integers(0, 15)) == 0 else options
     domains = [draw(_layouts()) for _number in range(draw(st.sampled_from([1, 1, 1, 2])))]
     options = {"domains": domains, **common}
+    if draw(st.integers(0, 3)) == 0:
+        options["guards"] = draw(st.fixed_dictionaries({}, optional=_GUARDS))
     return "memory_layout", _spoiled(draw, options, ["domains"]) if draw(st.integers(0, 15)) == 0 else options
 
 
@@ -372,6 +382,19 @@ def _element(draw: st.DrawFn, number: int) -> tuple[str, str, int]:
     return written(True), written(False), size
 
 
+# What may stand around the memory devices.
+_AROUND = (
+    "<memoryBacking><locked/></memoryBacking>",
+    "<memoryBacking><hugepages/></memoryBacking>",
+    "<memoryBacking><hugepages><page size='2048' unit='KiB'/></hugepages></memoryBacking>",
+    "<memoryBacking><hugepages><page size='1' unit='G' nodeset='1'/><page size='4'/></hugepages></memoryBacking>",
+    "<launchSecurity type='sev'/>",
+    "<memtune><hard_limit unit='MiB'>2000</hard_limit></memtune>",
+    "<numatune><memory mode='strict' nodeset='0-1'/><memnode cellid='0' mode='strict' nodeset='1'/></numatune>",
+    "<numatune><memory mode='strict' placement='auto'/></numatune>",
+)
+
+
 def _definition(draw: st.DrawFn, elements: t.Sequence[str], sizes: int, cells: int, live: bool) -> str:
     most = draw(st.sampled_from([67108864, 67108864, 16777216, 1100000, None]))
     slots = draw(st.sampled_from([16, 16, 2, 0]))
@@ -382,14 +405,20 @@ def _definition(draw: st.DrawFn, elements: t.Sequence[str], sizes: int, cells: i
         f"<controller type='pci' index='{port + 1}' model='pcie-root-port'/>"
         for port in range(draw(st.sampled_from([0, 2, 8])))
     )
-    root = draw(st.sampled_from(["<controller type='pci' index='0' model='pcie-root'/>"] * 3 + [""]))
+    express, conventional = (f"<controller type='pci' index='0' model='{kind}'/>" for kind in ("pcie-root", "pci-root"))
+    root = draw(st.sampled_from([express] * 3 + [conventional, ""]))
+    balloon = draw(
+        st.sampled_from(["", "<memballoon model='none'/>", "<memballoon model='virtio'><stats period='5'/>"])
+    )
+    around = draw(st.sampled_from(_AROUND)) if draw(st.integers(0, 3)) == 0 else ""
     arch = draw(st.sampled_from(["x86_64"] * 6 + ["s390x", "ppc64le", "aarch64"]))
     active = " id='3'" if live else ""
     return (
         f"<domain{active}><name>web1</name>{limit}<memory {_kib(base + sizes)}</memory>"
         f"<currentMemory {_kib(base + sizes)}</currentMemory><vcpu>2</vcpu><os><type arch='{arch}'>hvm</type></os>"
         f"<features>{draw(st.sampled_from(['<acpi/>', '<acpi/>', '']))}</features>"
-        f"<cpu>{f'<numa>{each}</numa>' if cells else ''}</cpu><devices>{root}{ports}{''.join(elements)}"
+        f"<cpu>{f'<numa>{each}</numa>' if cells else ''}</cpu>{around}<devices>{root}{ports}{''.join(elements)}"
+        f"{balloon}{'</memballoon>' if 'stats' in balloon else ''}"
         f"<interface type='user'><alias name='ua-net0'/></interface></devices></domain>"
     )
 

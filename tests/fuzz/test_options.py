@@ -21,7 +21,7 @@ pytest.importorskip("ansible.module_utils.common.arg_spec")
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _module, _options
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
-from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Order, Refused
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Order, Planned, Refused
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import calls
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import support
@@ -34,6 +34,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
 )
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.domain import ATTACH, DevicePlan, Plan, Step
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.guards import NO_GUARDS
 from ansible_collections.virtmem.libvirt.tests.fuzz import _generated as generated
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils._memory import _elements as elements
@@ -218,7 +219,13 @@ def test_a_plan_or_a_declared_error(
         wanted = orders(module, params)
         patience = _options.patience_from(params)
         _options.text_of(params, "uri")
-        jobs = whole.prepare(t.cast("_libvirt.Hypervisor", hypervisor(told, versions, sgx)), wanted, patience)
+        guards = _options.guards_from(params) if module == "memory_layout" else NO_GUARDS
+        asked = t.cast("_libvirt.Hypervisor", hypervisor(told, versions, sgx))
+        jobs = whole.prepare(asked, wanted, patience)
+        planned = [job.plan for job in jobs if isinstance(job, Planned)]
+        problem = whole.judge(asked, planned, guards)[0] if len(planned) == len(jobs) else None
+        if problem is not None:
+            declared(problem)
     except VirtmemError as error:
         declared(error)
         return
@@ -311,6 +318,7 @@ NAMES = st.one_of(st.sampled_from(["test", "te*", "[", "", "\0", "\ud800"]), st.
             "domains": st.lists(NAMES, max_size=3),
             "models": st.lists(st.sampled_from(["dimm", "virtio-mem"]), max_size=2),
             "aliases": st.lists(st.one_of(st.sampled_from(["vm0", "ua-vm0"]), NAMES), max_size=2),
+            "guest": st.booleans(),
             "timeout": st.one_of(st.floats(), st.integers(-(10**30), 10**30)),
         },
     )

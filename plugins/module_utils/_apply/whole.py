@@ -125,7 +125,7 @@ def _host(hypervisor: Hypervisor, sgx: bool = False) -> Host:
     host = reading.read_host(hypervisor.capabilities(), hypervisor.domain_capabilities() if sgx else None)
     pools = sorted(host.page_sizes - {host.smallest_page})
     memory = _host_memory(hypervisor, False, host.pages, pools) if pools else None
-    return host if memory is None else replace(host, free=memory.free_pages)
+    return replace(host, free=memory.free_pages) if memory is not None and memory.free_pages else host
 
 
 def _for_domain(hypervisor: Hypervisor, circumstances: Circumstances, domain: Domain) -> Circumstances:

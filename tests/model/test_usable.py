@@ -318,3 +318,22 @@ def test_a_period_needs_a_balloon() -> None:
     assert job.error is not None
     assert "no balloon" in job.error.msg
     assert size(host, "a", "requested") == 0
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_guest_that_loses_its_memory_while_another_is_waited_for_is_not_green(comes_back: bool) -> None:
+    """libvirt's sizes are as before: only the guest knows that its memory went offline again."""
+    host = elastic(a=[vm()], b=[vm()])
+    host.machines["b"].guest = "nodriver"
+    first = host.machines["a"]
+    host.later(6.0, lambda: setattr(first, "offline", 512 * 1024))
+
+    def wakes() -> None:
+        host.machines["b"].guest = "driver"
+        host.answer("b")
+
+    host.later(8.0, wakes)
+    if comes_back:
+        host.later(14.0, lambda: host.bring_online("a"))
+    jobs = run(host, {"a": GROW, "b": GROW}, timeout=20)
+    assert codes(jobs) == [None if comes_back else "not_usable", None]

@@ -205,6 +205,16 @@ def is_settled(task: Task, job: Running) -> bool:
     return False
 
 
+def look_again(task: Task, job: Running) -> None:
+    """Hears a guest once more that could use what it has, while others were waited for: it may have lost it since."""
+    witness = job.witness
+    if not witness.listens or witness.since is None or len(task.jobs) == 1:
+        return
+    _read(task, job)
+    if witness.listens:
+        witness.word = guest.hear(job.observed, witness.said, witness.before, fresh=True)
+
+
 def _ask_anew(task: Task, job: Running) -> None:
     """QEMU asks the guest at once when the polling is switched on, and otherwise at the end of the period."""
     live = job.observed.live

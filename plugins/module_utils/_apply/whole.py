@@ -190,6 +190,7 @@ def _settle(task: Task) -> bool:
         for job in jobs:
             if job.error is None and not job.plan.cut and (waited or job.done):
                 verify(task, job)
+                guests.look_again(task, job)
         pending = [job for job in jobs if job.error is None and not has_converged(job, patience.tolerance)]
         if not (patience.wait and pending):
             return waited

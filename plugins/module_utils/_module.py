@@ -56,6 +56,14 @@ def _device(domain: Domain, plan: DevicePlan, planned_only: bool, tolerance: siz
     return {**device_result(sides, plan.wish, plan.goal, judged, tolerance), "before": was}
 
 
+def _warnings(job: Job) -> t.Iterator[str]:
+    """What to know of a domain, whatever became of it."""
+    yield from job.plan.warnings if job.plan else ()
+    verdict = job.witness.word.verdict
+    if verdict.is_suspect and verdict.reason and job.error is None:
+        yield f"{job.order.domain}: {verdict.reason}"
+
+
 @dataclass
 class Report:
     """What a task will answer, filled in as the task goes: as complete on failure as it got."""
@@ -76,7 +84,7 @@ class Report:
     @property
     def warnings(self) -> list[str]:
         """What the user should know all the same."""
-        return [*self.notes, *(text for job in self.jobs if job.plan for text in job.plan.warnings)]
+        return [*self.notes, *(text for job in self.jobs if job.plan for text in _warnings(job))]
 
     def changed(self, job: Job) -> bool:
         """Whether anything is done to this domain, or would be."""

@@ -28,6 +28,7 @@ AUTO, PASSIVE, REQUIRED, NONE = VERIFY = ("auto", "passive", "required", "none")
 _USUALLY_KEPT = (2, 192 * MIB)  # percent, and bytes: no more than this is no more than usual
 # With the most that distributions set aside for a crash kernel (Ubuntu: 512 MiB from 4 GiB on, 4 GiB from 128 GiB on).
 _EVER_KEPT = (5, 640 * MIB)
+_LEAST_KEPT = (1, 48 * MIB)  # no kernel keeps less
 # How much the total may lack of what was plugged: the kernel may keep 1/64 of a new DIMM for its memory map
 # (memmap_on_memory), and a little for itself.
 _MAP, _SLACK = 32, 8 * MIB
@@ -55,6 +56,7 @@ class Verdict:
     usable: bool | None = None
     missing: int = 0  # how many bytes it can't use, if `usable` is false
     reason: str | None = None
+    is_suspect: bool = False  # whether it looks as if nothing of what is plugged were online
 
 
 @dataclass(frozen=True)
@@ -148,16 +150,17 @@ def judge(now: Account, before: Account | None = None) -> Verdict:
         if lacking > max(_SLACK, abs(now.plugged - before.plugged) // _MAP):
             return Verdict(False, lacking, None)
     usual, ever = (_bound(now.boot, bound) for bound in (_USUALLY_KEPT, _EVER_KEPT))
-    if now.kept > ever:
-        return Verdict(False, min(now.kept - usual, now.plugged), None) if now.plugged else Verdict(True)
+    # Nothing of what is plugged is online, if what is left then is what a kernel keeps.
+    all_offline = now.kept - now.plugged >= _bound(now.boot, _LEAST_KEPT)
+    if now.kept > ever and now.plugged:
+        return Verdict(False, now.plugged if all_offline else now.kept - usual)
     if is_counted or now.kept <= usual or not now.plugged:
         return Verdict(True)
-    return Verdict(
-        None,
-        0,
+    reason = (
         f"The guest does not count {show(now.kept)} of its memory. Its kernel may keep that much for itself, or some "
-        "of what is plugged is not online.",
+        f"of the {show(now.plugged)} that are plugged is not online."
     )
+    return Verdict(None, 0, reason, all_offline)
 
 
 # --- why the guest is not asked, or says nothing

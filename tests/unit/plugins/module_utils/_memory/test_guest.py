@@ -86,6 +86,15 @@ def test_growth_is_usable_when_and_only_when_the_total_grows_by_it(
     assert found.missing == (0 if found.usable else offline)
 
 
+@pytest.mark.parametrize(
+    ("offline", "plugged", "suspect"),
+    [(0, 128 * MIB, False), (128 * MIB, 128 * MIB, True), (128 * MIB, GIB, False), (192 * MIB, 128 * MIB, True)],
+)
+def test_what_may_all_be_offline_is_warned_of(offline: int, plugged: int, suspect: bool) -> None:
+    """512 MiB with a usual kernel. A crash kernel beside a little that is plugged can't be told from it."""
+    assert guest.judge(counted(512 * MIB, 107 * MIB + offline, plugged)).is_suspect == (suspect and offline < 149 * MIB)
+
+
 def test_shrinking_proves_nothing_of_what_was_offline_before() -> None:
     before = counted(2 * GIB, 500 * MIB, 2 * GIB)
     found = guest.judge(counted(2 * GIB, 500 * MIB, GIB), before)

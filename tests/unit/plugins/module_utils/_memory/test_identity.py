@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import identity
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import CONFIG, LIVE, Device, Wish
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import CONFIG, LIVE, Device, Domain, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 from hypothesis import given
 from hypothesis import strategies as st
@@ -294,3 +294,74 @@ def test_a_name_that_only_looks_as_if_libvirt_had_made_it_is_one_like_any_other(
     found = identity.select_all(helpers.domain(helpers.definition(dimm)), Wish(alias=identity.user_alias("dimm0")))
     assert found["live"] is not None
     assert identity.select_all(helpers.domain(helpers.definition()), Wish(alias="ua-dimm0"))["live"] is None
+
+
+# --- what mutants of this file survived
+
+
+def _refusal(domain: Domain, wish: Wish) -> VirtmemError:
+    with pytest.raises(VirtmemError) as caught:
+        identity.select_all(domain, wish)
+    return caught.value
+
+
+def test_an_alias_of_something_else_is_said_to_be() -> None:
+    live = helpers.definition(helpers.dimm(alias="ua-vm0"), other_aliases=frozenset({"ua-net"}))
+    domain = helpers.domain(live)
+    other = _refusal(domain, Wish(alias="ua-net"))
+    assert "belongs to a device that is no memory device in the live definition" in other.msg
+    assert other.details == {"option": "alias", "value": "ua-net", "scope": "live", "model": None}
+    model = _refusal(domain, Wish(alias="ua-vm0", model="virtio-mem"))
+    assert "a device of model dimm, not virtio-mem" in model.msg
+    assert model.details == {"option": "alias", "value": "ua-vm0", "scope": "live", "model": "dimm"}
+
+
+def test_what_is_ambiguous_is_said_with_what_it_could_be() -> None:
+    twins = helpers.definition(helpers.dimm(alias="ua-a"), helpers.dimm(alias="ua-b"))
+    one_scope = _refusal(helpers.domain(config=twins), Wish(model="dimm"))
+    assert one_scope.msg.startswith("model dimm fits 2 devices of the config definition: dimm ua-a")
+    assert one_scope.details["scope"] == "config"
+    assert "alias" in one_scope.hint
+    both = helpers.domain(
+        helpers.definition(helpers.dimm(alias="ua-a")), helpers.definition(helpers.dimm(alias="ua-b"))
+    )
+    crossed = _refusal(both, Wish(model="dimm"))
+    assert "model dimm fits two different devices, live dimm ua-a" in crossed.msg
+    assert "alias" in crossed.hint
+
+
+@pytest.mark.parametrize("adopt", [None, True])
+def test_what_could_be_adopted_is_said_with_what_it_is(adopt: bool | None) -> None:
+    wish = Wish(alias="ua-x", model="dimm", adopt=adopt)
+    nameless = helpers.definition(helpers.dimm())
+    if adopt is None:
+        guess = _refusal(helpers.domain(config=nameless), wish)
+        assert "no device has the alias ua-x" in guess.msg
+        assert "config dimm without alias (1GiB, node 0)" in guess.msg
+        assert guess.details["candidates"] == ["dimm without alias (1GiB, node 0)"]
+        return
+    several = _refusal(helpers.domain(config=helpers.definition(helpers.dimm(), helpers.dimm())), wish)
+    assert several.msg.startswith("ua-x could name 2 devices of the config definition")
+    assert several.details["scope"] == "config"
+    assert "adopt" in several.hint
+    live = helpers.definition(helpers.dimm(alias="dimm0", node=0))
+    different = _refusal(helpers.domain(live, helpers.definition(helpers.dimm(node=0, size=2 * GIB))), wish)
+    assert "ua-x could name two different devices, live dimm dimm0" in different.msg
+    assert len(different.details["candidates"]) == 2
+    # Without a model nothing is adopted, whatever fits.
+    assert not any(identity.select_all(helpers.domain(live), Wish(alias="ua-x", adopt=True)).values())
+
+
+@pytest.mark.parametrize(("live", "config", "same"), [(4, 3, True), (4, 4, True), (6, 3, False)])
+def test_two_sides_are_alike_after_what_libvirt_aligns(live: int, config: int, same: bool) -> None:
+    sides = (helpers.dimm(size=size * MIB) for size in (live, config))
+    kinds = [identity.kind(side) for side in sides]
+    assert (kinds[0] == kinds[1]) == same
+
+
+def test_as_many_nameless_devices_on_both_sides_leave_none_for_a_name() -> None:
+    named, nameless = helpers.dimm(alias="ua-a"), helpers.dimm()
+    live = helpers.definition(helpers.dimm(alias="dimm0"))
+    found = identity.select_all(helpers.domain(live, helpers.definition(named, nameless)), Wish(alias="ua-a"))
+    assert chosen(found["config"]) == "ua-a"
+    assert found["live"] is None

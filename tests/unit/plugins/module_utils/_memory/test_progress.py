@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import progress
@@ -280,3 +281,49 @@ def test_the_live_device_is_the_one_of_the_running_guest() -> None:
     definition = helpers.definition(helpers.virtio_mem())
     assert progress.live_device(helpers.domain(config=definition), WISH) is None
     assert progress.live_device(helpers.domain(live=definition), WISH) == definition.devices[0]
+
+
+# --- what mutants of this file survived
+
+
+GONE = replace(goal(None, None, 0), gone=True)
+
+
+def test_nothing_declared_and_nothing_there_lacks_nothing() -> None:
+    assert progress.outcome(None, None, None, EXACT) == (False, 0)
+    assert progress.outcome(None, None, Wish(alias="ua-x", model="nvdimm"), EXACT) == (False, 0)
+
+
+def test_a_device_that_must_go_holds_all_that_it_has() -> None:
+    assert progress.held(None, GONE) == 0
+    assert progress.held(helpers.dimm(), GONE) == GIB
+    assert progress.held(helpers.dimm(), goal()) == 0
+    assert progress.held(having(512 * MIB), GONE) == 512 * MIB
+
+
+def test_why_waiting_can_not_help_is_a_sentence() -> None:
+    stopped = progress.pointless(helpers.domain(config=helpers.definition()), goal())
+    assert stopped is not None
+    assert "Domain web1 stopped (shutoff)" in stopped.msg
+    left = progress.pointless(helpers.domain(helpers.definition()), goal())
+    assert left is not None
+    assert "alias ua-vm0" in left.msg
+    assert "domain web1" in left.msg
+
+
+def test_a_device_that_must_go_and_is_there_is_waited_for() -> None:
+    there = helpers.domain(helpers.definition(helpers.virtio_mem(requested=0, current=0)))
+    assert progress.pointless(there, GONE) is None
+    # Nobody has requested anything of a device that has no requested size.
+    module = helpers.domain(helpers.definition(helpers.dimm(alias="ua-vm0")))
+    assert progress.pointless(module, GONE) is None
+
+
+@pytest.mark.parametrize(("alias", "name"), [("ua-d0", "ua-d0"), (None, "dimm")])
+def test_a_device_that_did_not_go_is_named(alias: str | None, name: str) -> None:
+    device = helpers.dimm(alias=alias)
+    domain = helpers.domain(helpers.definition(device))
+    error = progress.not_converged(domain, device, GONE, Movement(GIB, GIB, 0.0), 12.34, 12.5)
+    assert error.msg.startswith(f"{name} (1GiB) is still in the guest 12.5 s after")
+    assert error.details["since_last_movement"] == 12.3
+    assert error.details["shortfall"] == GIB

@@ -221,3 +221,20 @@ def test_a_unit_of_kubernetes_is_answered_with_the_finished_line(text: str, mean
         size.parse(text)
     assert (f"Write {meant}." in caught.value.hint) == (meant is not None)
     assert "GiB" in caught.value.hint
+
+
+@pytest.mark.parametrize(("length", "repeated"), [(58, 58), (59, 55), (10_000, 55)])
+def test_a_value_is_repeated_as_far_as_a_message_has_room(length: int, repeated: int) -> None:
+    """60 characters with its quotes."""
+    text = size.shown("x" * length)
+    assert len(text) == 60
+    assert text.count("x") == repeated
+    assert text.startswith("'x")
+    assert text.endswith("'")
+
+
+def test_too_large_a_percentage_is_answered_with_the_bounds() -> None:
+    with pytest.raises(VirtmemError) as caught:
+        size.parse_tolerance("101%")
+    assert "is more than 100 percent" in caught.value.msg
+    assert "0% to 100%" in caught.value.hint

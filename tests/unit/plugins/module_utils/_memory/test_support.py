@@ -66,3 +66,11 @@ def test_each_architecture_has_its_granularity(arch: str, unit: int, block: int)
     assert support.smallest_block(arch) == block
     assert is_power_of_two(unit)
     assert is_power_of_two(block)
+
+
+def test_always_and_never_need_no_version() -> None:
+    oldest = Versions(0, 0)
+    assert support.has("always", oldest)
+    assert not support.has("never", oldest)
+    assert support.can_unplug("dimm", oldest)
+    assert not support.can_unplug("nvdimm", Versions(99_000_000, 99_000_000))

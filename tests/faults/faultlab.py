@@ -163,7 +163,7 @@ class Lab:
             connection.close()
 
     def xml(self, name: str, scope: str) -> ElementTree.Element | None:
-        """A domain's definition in one scope, with secrets; None where it has none, or is not there."""
+        """A domain's definition in one scope, with secrets; None if it has none, or is not there."""
         try:
             with self.domain(name) as domain:
                 secure = libvirt.VIR_DOMAIN_XML_SECURE
@@ -187,7 +187,7 @@ class Lab:
         }
 
     def device(self, name: str, scope: str, alias: str = ALIAS) -> dict[str, int | None] | None:
-        """The sizes of one memory device, None where it is not there."""
+        """The sizes of one memory device, None if it is not there."""
         return self.devices(name, scope).get(alias)
 
     def requested(self, name: str, scope: str = "live", alias: str = ALIAS) -> int | None:

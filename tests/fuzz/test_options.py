@@ -171,7 +171,7 @@ def check_plan(plan: Plan, declaration: Declaration) -> None:
 
 
 def checked(module: str, options: dict[str, t.Any]) -> dict[str, t.Any] | None:
-    """The options as Ansible hands them on, None where it refuses them."""
+    """The options as Ansible hands them on, None if it refuses them."""
     try:
         result = VALIDATORS[module].validate(options)
     except (TypeError, ValueError, OverflowError) as error:

@@ -41,7 +41,7 @@ SECONDS, BYTES = 5.0, 256 * 2**20
 
 
 def attempt(function: t.Callable[..., object], *arguments: object) -> object:
-    """What it gives, None where it says that the XML is invalid; nothing else may happen."""
+    """What it gives, None if it says that the XML is invalid; nothing else may happen."""
     try:
         return function(*arguments)
     except VirtmemError as error:

@@ -78,7 +78,7 @@ def need_keyring() -> None:
 
 
 class Archive:
-    """Debian packages by name: from the machine's own sources where it is a Debian, else from the mirror."""
+    """Debian packages by name: from the machine's own sources if it is a Debian, otherwise from the mirror."""
 
     def __init__(self, probe: str, scratch: Path) -> None:
         """

@@ -68,7 +68,7 @@ def scaled(text: str) -> int:
     """KiB of a size such as 512MiB.
 
     Raises:
-        LabError: it is none.
+        LabError: it is not a size.
     """
     match = _SIZE.fullmatch(text)
     if not match:
@@ -136,7 +136,7 @@ def device_xml(keys: dict[str, str]) -> str:
     """A memory device from plain keys.
 
     Raises:
-        LabError: a key is unknown, or a size is none.
+        LabError: a key is unknown, or a size is not one.
     """
     if unknown := sorted(set(keys) - set(KEYS)):
         raise LabError(f"A memory device has no {', '.join(unknown)}; it may have {', '.join(sorted(KEYS))}.")
@@ -249,7 +249,7 @@ def memory_file(lab: Lab, name: str, size: str) -> Path:
     """A sparse file for a device that keeps its content in one; an existing one stays as it is.
 
     Raises:
-        LabError: the size is none.
+        LabError: the size is not one.
     """
     path = lab.files / name
     if not path.exists():
@@ -334,7 +334,7 @@ def _wait_for_its_memory(domain: t.Any) -> None:
 
 
 def newest(lab: Lab, name: str) -> dict[str, str] | None:
-    """The guest's newest report, None where it has made none yet."""
+    """The guest's newest report, None if it has made none yet."""
     path = console(lab, name)
     if not path.exists():
         return None

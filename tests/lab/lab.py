@@ -200,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=release.RELEASES,
         default=os.environ.get("VIRTMEM_LAB_RELEASE") or None,
         help="the lab with the libvirt and QEMU of this Debian release, which only root can run; "
-        "default: $VIRTMEM_LAB_RELEASE, else the lab with those of this machine",
+        "default: $VIRTMEM_LAB_RELEASE, otherwise the lab with those of this machine",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

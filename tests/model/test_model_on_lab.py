@@ -69,7 +69,7 @@ def facts(element: ET.Element, above: str = "") -> t.Iterator[str]:
 
 
 def refusal(call: t.Callable[..., object], *arguments: str) -> VirtmemError | None:
-    """The error of a call, None where there is none."""
+    """The error of a call, None if there is none."""
     try:
         call(*arguments)
     except VirtmemError as error:

@@ -472,7 +472,7 @@ class Promises(RuleBasedStateMachine):
         loses_events: bool = False,
         refusals: t.Mapping[tuple[str, str], int] | None = None,
     ) -> Job | None:
-        """One task, in check mode and for real. None where it was killed, or did not get as far as a job."""
+        """One task, in check mode and for real. None if it was killed, or did not get as far as a job."""
         ready = declaration.readies
         polled = self.polling()
         before, self.was_offline = Seen.of(self.machine, ready), self.machine.offline

@@ -188,7 +188,7 @@ def sanity(shop: Workshop, tally: Tally) -> None:
 
 
 def _tarball(shop: Workshop, tally: Tally) -> Path | None:
-    """The built collection, or None where it can't be built."""
+    """The built collection, or None if it can't be built."""
     venv = shop.controller()
     folder = CACHE / "build"
     for older in folder.glob("*.tar.gz"):

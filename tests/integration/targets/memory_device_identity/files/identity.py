@@ -71,7 +71,7 @@ class Domain:
         """The declaration changes these devices and no other, and a second run nothing.
 
         Args:
-            changes: for each scope that changes, the device's place and what it becomes, or None where it goes.
+            changes: for each scope that changes, the device's place and what it becomes, or None if it goes.
             options: the declaration.
         """
         options = {"domain": self.name, "wait": False, **options}

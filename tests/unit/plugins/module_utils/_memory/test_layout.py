@@ -119,7 +119,7 @@ VERSIONS = st.sampled_from([helpers.BOOKWORM, helpers.TRIXIE])
 
 
 def plan_or_error(domain: Domain, declaration: Declaration, versions: Versions, wait: bool = True) -> Plan | None:
-    """The plan, None where it is refused (by one of the codes, with a way out)."""
+    """The plan, None if it is refused (by one of the codes, with a way out)."""
     try:
         return planning.declared(domain, declaration, versions, wait=wait)
     except VirtmemError as error:

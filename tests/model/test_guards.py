@@ -107,8 +107,20 @@ def test_a_growth_that_the_host_has_no_room_for_is_warned_of_without_a_guard() -
     host.host_total = 2 * 1024**2
     problem, notes = judged(host, Guards(), a=requests(4 * GIB))
     assert problem is None
-    (text,) = notes
+    text, of_config = notes
+    assert "5GiB from its next start on" in of_config
     assert "4GiB more" in text
     assert "1GiB of its 2GiB" in text
     host.stop("a")
-    assert judged(host, Guards(), a=requests(3 * GIB)) == (None, []), "a stopped domain takes nothing of the host"
+    assert judged(host, Guards(), a=requests(GIB)) == (None, []), "a stopped domain takes nothing of the host"
+    (text,) = judged(host, Guards(), a=requests(3 * GIB))[1]
+    assert "4GiB from its next start on, and the whole host has 2GiB" in text
+
+
+@pytest.mark.parametrize(("gib", "warned"), [(16, False), (32, True)])
+def test_a_max_memory_far_beyond_the_host_is_warned_of(gib: int, warned: bool) -> None:
+    host = libvirt(a=[vm()])
+    host.host_total = 3 * 1024**2
+    problem, notes = judged(host, Guards(), a=Declaration(max_memory=gib * GIB))
+    assert problem is None
+    assert [f"up to {gib}GiB" in text for text in notes] == ([True] if warned else [])

@@ -30,7 +30,7 @@ ONLY_IN = {
     "ansible.module_utils.basic": TOP,
 }
 # The layers of module_utils from below; a file imports nothing above itself.
-LAYERS = ("_memory", "_libvirt", "_observe", "_survey", "_apply", "_options", "_module")
+LAYERS = ("_memory", "_libvirt", "_observe", "_survey", "_apply", "_options", "_report", "_module")
 # Within the folder that applies plans.
 ROOMS = ("witness", "job", "task", "guests", "failure", "steps", "wait", "verify", "whole")
 # What reads and reports has no business with.

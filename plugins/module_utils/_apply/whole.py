@@ -16,7 +16,7 @@ from .._memory import identity, models
 from .._memory.device import Domain, Host, HostMemory
 from .._memory.errors import VirtmemError
 from .._memory.plan.domain import plan_domain
-from .._memory.plan.guards import Guards, growth, held, warning
+from .._memory.plan.guards import Guards, held, warnings
 from .._memory.plan.guards import judge as judge_plans
 from .._memory.plan.step import GROW, REMOVE, SHRINK, Circumstances, Plan
 from .._memory.xml import reading
@@ -48,11 +48,11 @@ def judge(hypervisor: Hypervisor, plans: t.Sequence[Plan], guards: Guards) -> tu
     Raises:
         VirtmemError: the hypervisor itself does not answer.
     """
-    memory = _host_memory(hypervisor, guards.host_reserve is not None) if growth(plans) > 0 else None
+    changes = any(plan.steps for plan in plans)
+    memory = _host_memory(hypervisor, guards.host_reserve is not None) if changes else None
     total = _total(hypervisor, plans) if guards.max_shrink is not None else 0
     problem = judge_plans(plans, guards, total, memory)
-    text = warning(plans, memory) if memory is not None and problem is None else None
-    return problem, [text] if text else []
+    return problem, warnings(plans, memory) if memory is not None and problem is None else []
 
 
 def _host_memory(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from .. import models
 from ..device import LIVE, Device, HostMemory
 from ..errors import VirtmemError
+from ..rules.around import needed
 from ..size import show
 from .step import DevicePlan, Plan
 
@@ -27,6 +28,8 @@ class Guards:
 
 
 NO_GUARDS = Guards()
+# A guest may be given more than its host has, for a migration; not that much more.
+_FAR = 8
 
 
 def held(device: Device | None) -> int:
@@ -139,12 +142,33 @@ def judge(plans: t.Sequence[Plan], guards: Guards, total: int, memory: HostMemor
     return problem
 
 
-def warning(plans: t.Sequence[Plan], memory: HostMemory) -> str | None:
-    """What to know of a growth that the host has no room for, though nothing forbids it."""
+def warnings(plans: t.Sequence[Plan], memory: HostMemory) -> list[str]:
+    """What to know of plans that the host has no room for, though nothing forbids them."""
+    texts = []
     more = growth(plans)
-    if more <= memory.available:
-        return None
-    return (
-        f"The running guests may use {show(more)} more than before, and the host has {show(memory.available)} of its "
-        f"{show(memory.total)} available. guards.host_reserve of memory_layout refuses such a growth."
-    )
+    if more > memory.available:
+        texts.append(
+            f"The running guests may use {show(more)} more than before, and the host has {show(memory.available)} of "
+            f"its {show(memory.total)} available. guards.host_reserve of memory_layout refuses such a growth."
+        )
+    for plan in plans:
+        texts += _warnings_of_config(plan, memory)
+    return texts
+
+
+def _warnings_of_config(plan: Plan, memory: HostMemory) -> t.Iterator[str]:
+    """A domain that the host could not bear once it starts: mostly a typing error."""
+    before, after = plan.domain.config, plan.config
+    if before is None or after is None:
+        return
+    if needed(after) > max(memory.total, needed(before)):
+        yield (
+            f"Domain {plan.domain.name} may use {show(needed(after))} from its next start on, and the whole host has "
+            f"{show(memory.total)}."
+        )
+    limit = after.max_memory or 0
+    if limit != before.max_memory and limit > _FAR * memory.total:
+        yield (
+            f"max_memory: domain {plan.domain.name} may be given up to {show(limit)}, and the whole host has "
+            f"{show(memory.total)}. Is the unit right?"
+        )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from . import models
 from .device import Definition, Device, Domain, Statistics
 from .errors import VirtmemError
-from .size import MIB, show
+from .size import MIB, about, show
 
 AUTO, PASSIVE, REQUIRED, NONE = VERIFY = ("auto", "passive", "required", "none")
 
@@ -148,7 +148,9 @@ def judge(now: Account, before: Account | None = None) -> Verdict:
     if before is not None:
         lacking = now.kept - before.kept
         if lacking > max(_SLACK, abs(now.plugged - before.plugged) // _MAP):
-            return Verdict(False, lacking, None)
+            # What was plugged before may have been offline already.
+            had = judge(before)
+            return Verdict(False, min(lacking + (before.plugged if had.is_suspect else had.missing), now.plugged))
     usual, ever = (_bound(now.boot, bound) for bound in (_USUALLY_KEPT, _EVER_KEPT))
     # Nothing of what is plugged is online, if what is left then is what a kernel keeps.
     all_offline = now.kept - now.plugged >= _bound(now.boot, _LEAST_KEPT)
@@ -157,7 +159,7 @@ def judge(now: Account, before: Account | None = None) -> Verdict:
     if is_counted or now.kept <= usual or not now.plugged:
         return Verdict(True)
     reason = (
-        f"The guest does not count {show(now.kept)} of its memory. Its kernel may keep that much for itself, or some "
+        f"The guest does not count {about(now.kept)} of its memory. Its kernel may keep that much for itself, or some "
         f"of the {show(now.plugged)} that are plugged is not online."
     )
     return Verdict(None, 0, reason, all_offline)
@@ -237,11 +239,11 @@ def not_usable(domain: Domain, now: Account, before: Account | None, verdict: Ve
         verdict: what it can't use.
         seconds: how long it was waited for.
     """
-    was = "" if before is None else f" It was {show(before.total)} before the change."
+    was = "" if before is None else f" It was {about(before.total)} before the change."
     return VirtmemError(
         "not_usable",
         f"The guest of domain {domain.name} has {show(now.plugged)} plugged by its memory devices, and after "
-        f"{seconds:g} s it still can't use {show(verdict.missing)} of that: its own total is {show(now.total)}.{was}",
+        f"{seconds:g} s it still can't use {about(verdict.missing)} of that: its own total is {about(now.total)}.{was}",
         {
             "domain": domain.name,
             "shortfall": verdict.missing,

@@ -109,6 +109,16 @@ def show(value: int) -> str:
     return f"{value}B" if value else "0"
 
 
+def about(value: int) -> str:
+    """Bytes that were measured, as people take them in: three digits or so (`405MiB`, `22.2GiB`)."""
+    power = max(min((abs(value).bit_length() - 1) // 10, len(_PREFIXES)), 0)
+    if power == 0:
+        return show(value)
+    number = value / 1024**power
+    text = f"{number:.0f}" if number >= 100 else f"{number:.1f}".removesuffix(".0")
+    return f"{text}{_PREFIXES[power - 1].upper()}iB"
+
+
 def align_up(value: int, unit: int) -> int:
     """The next multiple of `unit` that is not below `value`."""
     return -(-value // unit) * unit

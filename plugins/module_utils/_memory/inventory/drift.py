@@ -14,7 +14,7 @@ from .. import guest, support
 from ..device import LIVE, SCOPES, Definition, Device, Domain, format_nodeset
 from ..properties import COMPARED, SIZES, option_name
 from ..rules.definition import check_stored
-from ..size import MIB, align_up, show
+from ..size import MIB, about, align_up, show
 from .results import Pair, Selection, chosen, options_of
 
 # The kinds of drift; a public contract like the error codes.
@@ -90,8 +90,8 @@ def _usable_drift(domain: Domain) -> t.Iterator[dict[str, t.Any]]:
     counted = word.account
     told = {"total": counted.total, "plugged": counted.plugged, "held": counted.held, "missing": word.verdict.missing}
     text = (
-        f"The guest can't use {show(word.verdict.missing)} of the {show(counted.plugged)} that its devices have "
-        f"plugged: its own total is {show(counted.total)}."
+        f"The guest can't use {about(word.verdict.missing)} of the {show(counted.plugged)} that its devices have "
+        f"plugged: its own total is {about(counted.total)}."
     )
     yield _drift("not_usable", domain, None, told, None, text)
 

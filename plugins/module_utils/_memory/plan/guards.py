@@ -14,7 +14,7 @@ from .. import models
 from ..device import LIVE, Device, HostMemory
 from ..errors import VirtmemError
 from ..rules.around import needed
-from ..size import show
+from ..size import about, show
 from .step import DevicePlan, Plan
 
 
@@ -109,7 +109,7 @@ def _check_reserve(plans: t.Sequence[Plan], reserve: int, memory: HostMemory) ->
     return VirtmemError(
         "host_memory",
         f"guards.host_reserve: the running guests would get {show(more)} more, and the host has "
-        f"{show(memory.available)} of its {show(memory.total)} available; {show(reserve)} must be left. Nothing was "
+        f"{about(memory.available)} of its {about(memory.total)} available; {show(reserve)} must be left. Nothing was "
         "changed.",
         {
             "option": "guards.host_reserve",
@@ -118,7 +118,7 @@ def _check_reserve(plans: t.Sequence[Plan], reserve: int, memory: HostMemory) ->
             "total": memory.total,
             "reserve": reserve,
         },
-        f"Declare at most {show(max(memory.available - reserve, 0))} more in all, or move a guest to another host. "
+        f"Declare at most {about(max(memory.available - reserve, 0))} more in all, or move a guest to another host. "
         + _allow("guards.host_reserve"),
     )
 
@@ -148,8 +148,8 @@ def warnings(plans: t.Sequence[Plan], memory: HostMemory) -> list[str]:
     more = growth(plans)
     if more > memory.available:
         texts.append(
-            f"The running guests may use {show(more)} more than before, and the host has {show(memory.available)} of "
-            f"its {show(memory.total)} available. guards.host_reserve of memory_layout refuses such a growth."
+            f"The running guests may use {show(more)} more than before, and the host has {about(memory.available)} of "
+            f"its {about(memory.total)} available. guards.host_reserve of memory_layout refuses such a growth."
         )
     for plan in plans:
         texts += _warnings_of_config(plan, memory)
@@ -164,11 +164,11 @@ def _warnings_of_config(plan: Plan, memory: HostMemory) -> t.Iterator[str]:
     if needed(after) > max(memory.total, needed(before)):
         yield (
             f"Domain {plan.domain.name} may use {show(needed(after))} from its next start on, and the whole host has "
-            f"{show(memory.total)}."
+            f"{about(memory.total)}."
         )
     limit = after.max_memory or 0
     if limit != before.max_memory and limit > _FAR * memory.total:
         yield (
             f"max_memory: domain {plan.domain.name} may be given up to {show(limit)}, and the whole host has "
-            f"{show(memory.total)}. Is the unit right?"
+            f"{about(memory.total)}. Is the unit right?"
         )

@@ -153,3 +153,11 @@ def test_who_says_nothing_has_a_reason(domain: Domain, said: Statistics, why: st
     word = guest.hear(domain, said)
     assert (word.verdict.usable, word.guest.total, word.account) == (None, None, None)
     assert why in str(word.guest.reason)
+
+
+def test_what_was_offline_before_is_missing_too() -> None:
+    """Grown once by 100 MiB that stay offline, and then to 1 GiB: all of it is missing."""
+    before = counted(512 * MIB, 107 * MIB + 100 * MIB, 100 * MIB)
+    assert guest.judge(counted(512 * MIB, 107 * MIB + GIB, GIB), before).missing == GIB
+    online = counted(512 * MIB, 107 * MIB, 100 * MIB)
+    assert guest.judge(counted(512 * MIB, 107 * MIB + 924 * MIB, GIB), online).missing == 924 * MIB

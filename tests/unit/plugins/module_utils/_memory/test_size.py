@@ -238,3 +238,21 @@ def test_too_large_a_percentage_is_answered_with_the_bounds() -> None:
         size.parse_tolerance("101%")
     assert "is more than 100 percent" in caught.value.msg
     assert "0% to 100%" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (512, "512B"),
+        (424955904, "405MiB"),
+        (23839440896, "22.2GiB"),
+        (1024**3, "1GiB"),
+        (1023 * 1024, "1023KiB"),
+        (5 * 1024**4, "5TiB"),
+        (100 * 1024**2, "100MiB"),
+        (10**18, "888PiB"),
+    ],
+)
+def test_what_was_measured_is_shown_in_three_digits(value: int, text: str) -> None:
+    assert size.about(value) == text

@@ -45,10 +45,11 @@ options:
         in the guest is plugged too, and of no use. The statistics of the domain's balloon (C(memballoon)) tell how
         much memory the guest itself counts.
       - With V(auto), a running guest that grows is waited for until its own total has grown by what was plugged. If it
-        never does, the task fails with RV(error_code=not_usable). If nobody polls the statistics, a task that changes
-        the running guest has them polled as long as it lasts; the running domain's XML is then as before. A task that
-        is killed leaves the polling on, which harms nobody. A task that finds nothing to do switches it on only if the
-        guest's last word, however old, does not account for what is plugged.
+        never does, the task fails with RV(error_code=not_usable). If nobody polls the statistics, or only seldom (less
+        than every 5 s), a task that changes the running guest has them polled every second as long as it lasts; the
+        running domain's XML is then as before. A task that is killed leaves the polling on, which harms nobody. A task
+        that finds nothing to do switches it on only if the guest's last word, however old, does not account for what
+        is plugged.
       - With V(passive), only statistics that are polled anyway are used.
       - With V(required), a guest that says nothing of itself is an error too, RV(error_code=not_verified), before it
         is asked for anything.

@@ -337,3 +337,37 @@ def test_a_guest_that_loses_its_memory_while_another_is_waited_for_is_not_green(
         host.later(14.0, lambda: host.bring_online("a"))
     jobs = run(host, {"a": GROW, "b": GROW}, timeout=20)
     assert codes(jobs) == [None if comes_back else "not_usable", None]
+
+
+@pytest.mark.parametrize("guest", ["driver", "offline"])
+def test_whoever_polls_too_seldom_is_helped_out_while_the_task_lasts(guest: str) -> None:
+    host = elastic(guest, period=60)
+    began = host.now
+    (job,) = run(host, {"a": GROW}, timeout=20)
+    assert codes([job]) == [None if guest == "driver" else "not_usable"]
+    assert word(job)[0] is (guest == "driver")
+    assert guest == "offline" or host.now - began < 5
+    assert period(host) == "60"
+
+
+@pytest.mark.parametrize("guest", ["driver", "offline"])
+def test_who_only_listens_and_hears_too_seldom_says_so(guest: str) -> None:
+    """No report came while the task waited: it says nothing for the guest, and nothing against it."""
+    host = elastic(guest, period=60)
+    host.advance(host.now + 20)
+    (job,) = run(host, {"a": GROW}, timeout=20, verify="passive")
+    assert codes([job]) == [None]
+    assert word(job)[0] is None
+    assert "every 60 s" in str(word(job)[1])
+    assert period(host) == "60"
+
+
+def test_polling_that_another_task_ends_goes_on() -> None:
+    host = elastic("offline")
+    host.poll_statistics("a", model.LIVE, 1)
+    host.advance(host.now + 2)
+    host.later(4.0, lambda: host.poll_statistics("a", model.LIVE, 0))
+    host.later(10.0, lambda: host.bring_online("a"))
+    (job,) = run(host, {"a": GROW}, timeout=30, verify="required")
+    assert (codes([job]), word(job)) == ([None], (True, None))
+    assert period(host) is None

@@ -22,12 +22,12 @@ from .._memory.guest import AUTO, NONE, REQUIRED, Verdict, Word
 from .._memory.plan.step import Plan
 from .job import Running
 from .task import Patience, Task
-from .witness import FIRST_PAUSE, Witness
+from .witness import FIRST_PAUSE, PERIOD, Witness
 
-# How often the statistics are polled if nobody else does it, in seconds. A report is there 40 ms after the first poll.
-_PERIOD = 1
 # How long to wait between two looks for a newer report at most.
 _LONGEST_PAUSE = 0.5
+# Whoever polls less often than this is taken for someone who does not, as long as a task lasts.
+_SLOW = 5
 # A report may be this much later than the polling has it, in seconds.
 _LATE = 0.5
 
@@ -79,10 +79,10 @@ def _must_listen(task: Task, job: Running) -> bool:
     patience, witness, live = task.patience, job.witness, job.observed.live
     if job.error or live is None or not live.balloon or not patience.wait or not asks(job.plan, patience):
         return False
-    if guest.is_fresh(witness.said, live.period):
-        return True
     if patience.verify not in (AUTO, REQUIRED):
-        return False
+        return guest.is_fresh(witness.said, live.period)
+    if 0 < live.period <= _SLOW and guest.is_fresh(witness.said, live.period):
+        return True
     if _changes_guest(job) or patience.verify == REQUIRED:
         return True
     # Nothing to do, and the last report, however old, does not account for what is plugged: a task before this one may
@@ -97,9 +97,9 @@ def _changes_guest(job: Running) -> bool:
 
 def _switch_on(task: Task, job: Running) -> None:
     live = job.observed.live
-    if live is not None and not live.period:
-        job.witness.polled = True  # even if the answer is lost
-        task.hypervisor.poll_statistics(job.uuid, LIVE, _PERIOD)
+    if live is not None and not 0 < live.period <= _SLOW and task.patience.verify in (AUTO, REQUIRED):
+        job.witness.restores = live.period  # even if the answer is lost
+        task.hypervisor.poll_statistics(job.uuid, LIVE, PERIOD)
 
 
 def _lose(job: Running, error: VirtmemError, patience: Patience) -> None:
@@ -121,7 +121,7 @@ def _await_reports(task: Task, jobs: t.Sequence[Running]) -> None:
     pause = FIRST_PAUSE
     while pending:
         now = task.clock()
-        if now >= min(began + 2 * _PERIOD, task.deadline) or task.patience.interrupted():
+        if now >= min(began + 2 * PERIOD, task.deadline) or task.patience.interrupted():
             return
         task.hypervisor.next_event(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE / 4)
@@ -189,13 +189,15 @@ def is_settled(task: Task, job: Running) -> bool:
     if witness.since is None:
         witness.since, witness.said_since = now, witness.said
         _ask_anew(task, job)
+    elif not live.period:
+        _switch_on_again(task, job)
     _read(task, job)
     if not witness.listens or job.error is not None:
         return True
     witness.word = guest.hear(job.observed, witness.said, witness.before, fresh=True)
-    if witness.word.verdict.usable is not False and (_has_grown(witness) or witness.said != witness.said_since):
+    if witness.word.verdict.usable is not False and (_has_grown(witness) or not witness.is_outdated):
         return True
-    period = live.period or _PERIOD
+    period = live.period or PERIOD
     quiet = now - max(witness.heard, witness.since)
     if quiet > 2 * period + _LATE:
         _stop_listening(job, quiet, period, task.patience)
@@ -203,6 +205,14 @@ def is_settled(task: Task, job: Running) -> bool:
     witness.due = now + witness.pause
     witness.pause = min(witness.pause * 1.5, _LONGEST_PAUSE)
     return False
+
+
+def _switch_on_again(task: Task, job: Running) -> None:
+    """Nobody polls the statistics any longer: another task has ended, or this one was to end it."""
+    try:
+        _switch_on(task, job)
+    except VirtmemError as error:
+        _lose(job, error, task.patience)
 
 
 def look_again(task: Task, job: Running) -> None:
@@ -218,10 +228,12 @@ def look_again(task: Task, job: Running) -> None:
 def _ask_anew(task: Task, job: Running) -> None:
     """QEMU asks the guest at once when the polling is switched on, and otherwise at the end of the period."""
     live = job.observed.live
-    if not job.witness.polled or live is None or live.period != _PERIOD:
+    if live is not None and not live.period:
+        _switch_on_again(task, job)
+    if not job.witness.polled or live is None or live.period != PERIOD:
         return  # it is someone else's
     try:
-        for seconds in (0, _PERIOD):
+        for seconds in (0, PERIOD):
             task.hypervisor.poll_statistics(job.uuid, LIVE, seconds)
     except VirtmemError as error:
         _lose(job, error, task.patience)
@@ -244,12 +256,17 @@ def _stop_listening(job: Running, quiet: float, period: int, patience: Patience)
         job.error = guest.not_verified(job.observed, reason)
 
 
-def problem(job: Running, seconds: float) -> VirtmemError | None:
+def problem(job: Running, patience: Patience) -> VirtmemError | None:
     """Why the guest does not have what is declared though libvirt says so, or None."""
-    word = job.witness.word
-    if word.verdict.usable is not False or word.account is None:
+    word, witness = job.witness.word, job.witness
+    if not witness.listens or word.verdict.usable is not False or word.account is None:
         return None
-    return guest.not_usable(job.observed, word.account, job.witness.before, word.verdict, seconds)
+    if witness.is_outdated and _changes_guest(job):
+        # Whoever polls does it too seldom for this wait.
+        live = job.observed.live
+        _stop_listening(job, witness.said.age or 0.0, live.period if live is not None else 0, patience)
+        return job.error
+    return guest.not_usable(job.observed, word.account, job.witness.before, word.verdict, patience.timeout)
 
 
 # --- after the task
@@ -262,17 +279,15 @@ def end(task: Task) -> None:
         with contextlib.suppress(VirtmemError):
             if job.witness.polled:
                 _switch_off(task, job)
-            elif job.done and not job.witness.listens and asks(job.plan, task.patience):
+            elif job.done and job.witness.since is None and asks(job.plan, task.patience):
                 _hear_last(task, job)
 
 
 def _switch_off(task: Task, job: Running) -> None:
-    if job.sets_period:
-        return
     live = task.observer.observe(job.uuid, (LIVE,)).live
     # Someone else may have set it meanwhile, and a guest that was started anew has what is configured.
-    if live is not None and live.period == _PERIOD:
-        task.hypervisor.poll_statistics(job.uuid, LIVE, 0)
+    if live is not None and live.period == PERIOD:
+        task.hypervisor.poll_statistics(job.uuid, LIVE, job.witness.restores or 0)
 
 
 def _hear_last(task: Task, job: Running) -> None:

@@ -19,7 +19,7 @@ from .._memory.errors import VirtmemError
 from .._memory.plan.domain import plan_domain
 from .._memory.plan.step import Circumstances, DevicePlan, Plan, Step
 from .._memory.progress import Goal
-from .witness import Witness
+from .witness import PERIOD, Witness
 
 
 @dataclass(frozen=True)
@@ -135,15 +135,10 @@ class Running:
 
     def _unpolled(self, domain: Domain) -> Domain:
         """The domain without the polling that the task itself has switched on while it lasts."""
-        live = domain.live
-        if live is None or not self.witness.polled or self.sets_period:
+        live, found = domain.live, self.witness.restores
+        if live is None or found is None or live.period != PERIOD:
             return domain
-        return domain.with_scope(LIVE, replace(live, period=0))
-
-    @property
-    def sets_period(self) -> bool:
-        """Whether how often the running guest's statistics are polled has been set because it is declared."""
-        return any(step.scope == LIVE and step.ready and step.ready.period is not None for step in self.done)
+        return domain.with_scope(LIVE, replace(live, period=found))
 
     def begin(self, goal: Goal, now: float) -> None:
         """From now on, the guest is on its way to this goal."""

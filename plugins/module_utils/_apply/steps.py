@@ -66,6 +66,8 @@ def take(task: Task, job: Running, step: Step) -> None:
             error.details["unknown_scope"] = step.scope
         raise
     job.done.append(job.pending.pop(0))
+    if step.scope == LIVE and step.ready is not None and step.ready.period is not None and job.witness.polled:
+        job.witness.restores = step.ready.period  # what the task's own polling ends with
     job.barrier = step.until
 
 

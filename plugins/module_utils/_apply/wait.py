@@ -166,4 +166,4 @@ def _stop_waiting(task: Task, job: Running) -> None:
             movement = job.movements[goal]
             job.error = progress.not_converged(job.observed, device, goal, movement, task.clock(), timeout)
             return
-    job.error = problem(job, timeout)
+    job.error = problem(job, task.patience)

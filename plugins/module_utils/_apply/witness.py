@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from .._memory.device import Statistics
 from .._memory.guest import Account, Word
 
+# How often a task itself has the statistics polled, in seconds. A report is there 40 ms after the first poll.
+PERIOD = 1
 # How long to wait for the first newer report, in seconds; for each of the next ones a little longer.
 FIRST_PAUSE = 0.03
 
@@ -25,12 +27,22 @@ class Witness:
     said: Statistics = field(default_factory=Statistics)  # the newest report
     listens: bool = False  # whether the wait lasts until the guest itself says that it can use its memory
     before: Account | None = None  # as it was before the first step
-    polled: bool = False  # whether this task has switched the polling on
+    restores: int | None = None  # the period that this task has replaced by its own, 0 for none; None if it has not
     heard: float = 0.0  # when the newest report came
     since: float | None = None  # when libvirt's sizes were as they must be
     said_since: Statistics | None = None  # the newest report at that time
     pause: float = FIRST_PAUSE
     due: float = math.inf  # when to look for a newer report
+
+    @property
+    def polled(self) -> bool:
+        """Whether this task itself has the statistics polled."""
+        return self.restores is not None
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether there is no report since libvirt's sizes were as they must be."""
+        return self.since is None or self.said == self.said_since
 
     def rewind(self) -> None:
         """libvirt's sizes are not, or no longer, as they must be."""

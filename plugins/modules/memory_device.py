@@ -289,6 +289,7 @@ details:
     - With RV(error_code=not_converged), V(requested), V(current), V(shortfall) in bytes, V(since_last_movement) in
       seconds, and V(diagnosis), one of V(no_response) (the guest never reacted), V(stalled) (it has a driver, and
       stopped), V(progressing) (it was still moving).
+    - If such a guest stopped since what is plugged is not online, V(plugged), V(total) and V(not_usable) too, in bytes.
     - With RV(error_code=not_usable), V(shortfall), V(plugged), V(total), V(total_before), V(held) and V(boot) in
       bytes.
     - V(steps_done) says how many of RV(steps) were taken before the failure.

@@ -166,6 +166,15 @@ domains:
           libvirt does; C(ports_free) counts hot-plug ports, or slots on a machine with conventional PCI (C(pc)).
       type: dict
       sample: {"max_memory": 17179869184, "headroom": 12348030976, "slots": 16, "slots_free": 15, "ports_free": 7}
+    around:
+      description:
+        - The settings of the domain that its memory devices have to do with, in the same definition - C(machine),
+          C(address_bits) of its processor (V(null) if they are the host's), C(huge_pages), C(locked),
+          C(launch_security), C(hard_limit) in bytes, C(strict_nodes) (the host's nodes that a NUMA cell is bound to),
+          and how many devices of the host are C(passed_through).
+      type: dict
+      sample: {"machine": "pc-q35-7.2", "address_bits": null, "huge_pages": [], "locked": false,
+               "launch_security": null, "hard_limit": null, "strict_nodes": {}, "passed_through": 0}
     devices:
       description: The devices, in the order of the running guest, then those that only the configuration has.
       type: list

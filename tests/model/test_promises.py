@@ -306,14 +306,21 @@ class Promises(RuleBasedStateMachine):
 
     # --- the tasks
 
-    @rule(declaration=declarations(), loses_events=st.booleans())
-    def undisturbed(self, declaration: Declaration, loses_events: bool) -> None:
+    @rule(
+        declaration=declarations(),
+        loses_events=st.booleans(),
+        verify=st.sampled_from(["auto", "auto", "passive", "required", "none"]),
+    )
+    def undisturbed(self, declaration: Declaration, loses_events: bool, verify: str) -> None:
         """A task that nobody and nothing disturbs."""
         self.libvirt.advance(self.libvirt.now + 10)
         # QEMU takes no request of a device that a guest was asked for and has not given back.
         refusals = ("libvirt_error",) if self.machine.leaving else ()
-        job = self.task(declaration, loses_events=loses_events)
+        job = self.task(declaration, loses_events=loses_events, verify=verify)
         if job is None or job.plan is None:
+            return
+        if verify == "required" and job.error is not None and job.error.error_code == "not_verified":
+            assert not job.done
             return
         able = (
             self.machine.guest == "driver" and not self.machine.offline and self.machine.state in ("running", "shutoff")
@@ -471,6 +478,7 @@ class Promises(RuleBasedStateMachine):
         meddled: bool = False,
         loses_events: bool = False,
         refusals: t.Mapping[tuple[str, str], int] | None = None,
+        verify: str = "auto",
     ) -> Job | None:
         """One task, in check mode and for real. None if it was killed, or did not get as far as a job."""
         ready = declaration.readies
@@ -479,7 +487,7 @@ class Promises(RuleBasedStateMachine):
         order = Order("web1", declaration)
         foreseen = self.foresee(order)
         connection = model.Connection(self.libvirt, faults, loses_events, refusals or {})
-        patience = Patience(timeout=12, sleep=1, interrupted=lambda: connection.interrupted)
+        patience = Patience(timeout=12, sleep=1, interrupted=lambda: connection.interrupted, verify=verify)
         began = self.libvirt.now
         job: Job | None = None
         try:

@@ -371,3 +371,19 @@ def test_polling_that_another_task_ends_goes_on() -> None:
     (job,) = run(host, {"a": GROW}, timeout=30, verify="required")
     assert (codes([job]), word(job)) == ([None], (True, None))
     assert period(host) is None
+
+
+def test_a_guest_that_stopped_at_what_stays_offline_is_told_so() -> None:
+    host = elastic("offline")
+    (job,) = run(host, {"a": requests(2 * GIB)}, timeout=15)
+    assert codes([job]) == ["not_converged"]
+    assert job.error is not None
+    assert job.error.details["diagnosis"] == "stalled"
+    assert job.error.details["not_usable"] == job.error.details["plugged"] == GIB
+    assert "can't use 1GiB of the 1GiB that are plugged" in job.error.msg
+    assert "memhp_default_state" in job.error.hint
+    slow = elastic("nodriver")
+    (job,) = run(slow, {"a": requests(2 * GIB)}, timeout=15)
+    assert job.error is not None
+    assert job.error.details["diagnosis"] == "no_response"
+    assert "virtio_mem" in job.error.hint

@@ -269,6 +269,21 @@ def problem(job: Running, patience: Patience) -> VirtmemError | None:
     return guest.not_usable(job.observed, word.account, job.witness.before, word.verdict, patience.timeout)
 
 
+def add_word(task: Task, job: Running, error: VirtmemError) -> None:
+    """Adds to the error of a guest that stopped half way what the guest itself says, if that is the cause.
+
+    A virtio-mem driver plugs up to 1 GiB of memory that nobody brings online, and then no more.
+    """
+    witness = job.witness
+    if not witness.listens or job.observed.live is None or guest.mute(job.observed) is not None:
+        return
+    _read(task, job)
+    witness.word = guest.hear(job.observed, witness.said, witness.before, fresh=True)
+    word = witness.word
+    if word.verdict.usable is False and word.account is not None and word.account.plugged:
+        guest.explain_offline(error, word.account, word.verdict)
+
+
 # --- after the task
 
 

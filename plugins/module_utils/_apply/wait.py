@@ -20,7 +20,7 @@ from .._memory.plan.step import GROW
 from .._memory.progress import Goal
 from .._memory.size import EXACT, Tolerance
 from .failure import fail, gives_back, interrupted
-from .guests import is_settled, problem
+from .guests import add_word, is_settled, problem
 from .job import Running
 from .steps import advance
 from .task import Task
@@ -165,5 +165,6 @@ def _stop_waiting(task: Task, job: Running) -> None:
         if device is not None and not goal.reached(device, tolerance):
             movement = job.movements[goal]
             job.error = progress.not_converged(job.observed, device, goal, movement, task.clock(), timeout)
+            add_word(task, job, job.error)
             return
     job.error = problem(job, task.patience)

@@ -40,6 +40,22 @@ class Around:
         """Whether it is a machine with conventional PCI (i440fx), not a q35 one."""
         return self.machine.startswith("pc") and "q35" not in self.machine
 
+    def describe(self) -> dict[str, t.Any]:
+        """The settings as results show them: those that there are."""
+        pages = [
+            {"size": item.size, "cells": None if item.cells is None else list(item.cells)} for item in self.huge_pages
+        ]
+        return {
+            "machine": self.machine or None,
+            "address_bits": self.address_bits,
+            "huge_pages": pages,
+            "locked": self.locked,
+            "launch_security": self.launch_security,
+            "hard_limit": self.hard_limit,
+            "strict_nodes": {str(cell): list(nodes) for cell, nodes in self.strict_nodes.items()},
+            "passed_through": self.passed_through,
+        }
+
     def page_of(self, cell: int | None) -> int | None:
         """The huge page that a device of this cell gets without `pagesize`; None for the ordinary page.
 

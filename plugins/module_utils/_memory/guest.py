@@ -257,6 +257,16 @@ def not_usable(domain: Domain, now: Account, before: Account | None, verdict: Ve
     )
 
 
+def explain_offline(error: VirtmemError, now: Account, verdict: Verdict) -> None:
+    """Says of an error that the memory which was plugged so far is not online, which is why no more of it came."""
+    error.msg += (
+        f" It can't use {about(verdict.missing)} of the {show(now.plugged)} that are plugged: its own total is "
+        f"{about(now.total)}."
+    )
+    error.hint = ONLINE_HINT
+    error.details.update(plugged=now.plugged, total=now.total, not_usable=verdict.missing)
+
+
 def not_verified(domain: Domain, reason: str) -> VirtmemError:
     """The error of a task that needs the guest's own word (`verify: required`) and can't have it."""
     return VirtmemError(

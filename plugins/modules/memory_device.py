@@ -34,12 +34,13 @@ options:
 notes:
   - The domain needs a C(<maxMemory>) with enough room for the whole O(size), on x86 a NUMA cell, and on q35 a free
     C(pcie-root-port) for a device that is attached while it runs. libvirt before 9.5.0 also needs a free memory slot.
-  - The guest needs the C(virtio_mem) driver (Linux 5.8 or later), and somebody who brings new memory online, which many
-    kernels don't do by themselves - the kernel argument C(memhp_default_state=online_movable), or a udev rule. Only memory
-    that is online as movable can be given back. See O(verify), and the collection's guide on what a guest needs.
-  - A guest with more than about three times its boot memory in devices needs
-    C(memhp_default_state=online memory_hotplug.online_policy=auto-movable memory_hotplug.auto_movable_ratio=301) instead,
-    since movable memory is of no use to its kernel.
+  - The guest needs the C(virtio_mem) driver (Linux 5.8 or later), and somebody who brings new memory online, which
+    many kernels don't do by themselves - the kernel argument C(memhp_default_state=online_movable), or a udev rule.
+    Only memory that is online as movable can be given back. See O(verify), and the collection's guide on what a
+    guest needs.
+  - A guest with more than about three times its boot memory in devices needs C(memhp_default_state=online
+    memory_hotplug.online_policy=auto-movable memory_hotplug.auto_movable_ratio=301) instead, since movable memory is
+    of no use to its kernel.
   - QEMU reports a size at most once a second, so a wait takes a second or so even if the guest is faster.
 seealso:
   - name: Memory devices in libvirt

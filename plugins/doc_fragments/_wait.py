@@ -54,7 +54,7 @@ options:
       - With V(required), a guest that says nothing of itself is an error too, RV(error_code=not_verified), before it
         is asked for anything.
       - With V(none), libvirt's word is enough.
-      - Without the guest's own word RV(usable) is V(null), and C(reason) of RV(guest) says why.
+      - Without the guest's own word C(usable) of the result is V(null), and C(reason) of C(guest) says why.
     type: str
     choices: [auto, passive, required, none]
     default: auto

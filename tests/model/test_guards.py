@@ -123,4 +123,4 @@ def test_a_max_memory_far_beyond_the_host_is_warned_of(gib: int, warned: bool) -
     host.host_total = 3 * 1024**2
     problem, notes = judged(host, Guards(), a=Declaration(max_memory=gib * GIB))
     assert problem is None
-    assert [f"up to {gib}GiB" in text for text in notes] == ([True] if warned else [])
+    assert [f"may get up to {gib}GiB" in text for text in notes] == ([True] if warned else [])

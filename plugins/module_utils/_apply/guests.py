@@ -272,7 +272,7 @@ def problem(job: Running, patience: Patience) -> VirtmemError | None:
 def add_word(task: Task, job: Running, error: VirtmemError) -> None:
     """Adds to the error of a guest that stopped half way what the guest itself says, if that is the cause.
 
-    A virtio-mem driver plugs up to 1 GiB of memory that nobody brings online, and then no more.
+    A virtio-mem driver plugs up to 1 GiB of memory that nobody brings online, and stops there.
     """
     witness = job.witness
     if not witness.listens or job.observed.live is None or guest.mute(job.observed) is not None:

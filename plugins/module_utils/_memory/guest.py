@@ -258,7 +258,7 @@ def not_usable(domain: Domain, now: Account, before: Account | None, verdict: Ve
 
 
 def explain_offline(error: VirtmemError, now: Account, verdict: Verdict) -> None:
-    """Says of an error that the memory which was plugged so far is not online, which is why no more of it came."""
+    """Says of an error that the memory which was plugged so far is not online, which is why it stopped there."""
     error.msg += (
         f" It can't use {about(verdict.missing)} of the {show(now.plugged)} that are plugged: its own total is "
         f"{about(now.total)}."

@@ -169,6 +169,6 @@ def _warnings_of_config(plan: Plan, memory: HostMemory) -> t.Iterator[str]:
     limit = after.max_memory or 0
     if limit != before.max_memory and limit > _FAR * memory.total:
         yield (
-            f"max_memory: domain {plan.domain.name} may be given up to {show(limit)}, and the whole host has "
+            f"max_memory: domain {plan.domain.name} may get up to {show(limit)}, and the whole host has "
             f"{about(memory.total)}. Is the unit right?"
         )

@@ -141,7 +141,7 @@ class Lab:
         self.start(f"a pc with {taken} devices", domain)
         for _number in range(more):
             domain.attachDeviceFlags(RNG, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        options = {"uri": self.uri, "domain": "around", "wait": False, **VM, "requested": "0"}
+        options: dict[str, t.Any] = {"uri": self.uri, "domain": "around", "wait": False, **VM, "requested": "0"}
         planned, done = call(check_mode=True, **options), call(**options)
         scopes = [step["scope"] for step in done.get("steps", ())]
         if done.get("error_code") or planned["steps"] != done["steps"]:

@@ -13,6 +13,8 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
     Definition,
     Device,
     Domain,
+    Host,
+    HostMemory,
     Statistics,
 )
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
@@ -385,3 +387,36 @@ def test_a_transient_domain_that_stopped_while_it_was_read_is_an_error_of_its_ow
         told(Domain("web1", "u", "shutoff", persistent=False))
     assert caught.value.error_code == "domain_vanished"
     assert caught.value.hint
+
+
+# --- the host
+
+
+def test_the_hosts_memory_is_told_by_node_and_pool() -> None:
+    host = Host(
+        pages={0: {4096: 1000, 2 * MIB: 10, GIB: 0}, 1: {4096: 1000, 2 * MIB: 5, GIB: 1}},
+        page_sizes=frozenset({4096, 2 * MIB, GIB}),
+    )
+    memory = HostMemory(
+        total=8 * GIB,
+        available=3 * GIB,
+        nodes={1: (4 * GIB, GIB), 0: (4 * GIB, 2 * GIB)},
+        free_pages={0: {2 * MIB: 4, GIB: 0}, 1: {2 * MIB: 5}},
+    )
+    found = sums.host_memory(memory, host)
+    assert found == {
+        "total": 8 * GIB,
+        "available": 3 * GIB,
+        "nodes": [
+            {"node": 0, "total": 4 * GIB, "free": 2 * GIB},
+            {"node": 1, "total": 4 * GIB, "free": GIB},
+        ],
+        "pools": [
+            {"node": 0, "size": 2 * MIB, "total": 10, "free": 4},
+            {"node": 0, "size": GIB, "total": 0, "free": 0},
+            {"node": 1, "size": 2 * MIB, "total": 5, "free": 5},
+            {"node": 1, "size": GIB, "total": 1, "free": None},
+        ],
+    }
+    assert sums.host_memory(None, None) is None
+    assert sums.hypervisor(helpers.BOOKWORM, found)["memory"] == found

@@ -28,6 +28,7 @@ class Around:
 
     machine: str = ""
     address_bits: int | None = None  # of the guest's processor; None if they are the host's
+    is_amd: bool = False  # whether it is one of AMD's, as far as its name tells
     huge_pages: tuple[HugePages, ...] = ()
     locked: bool = False
     launch_security: str | None = None  # its type

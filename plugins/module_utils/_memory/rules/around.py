@@ -16,6 +16,8 @@ from ..errors import VirtmemError
 from ..size import GIB, MIB, align_down, align_up, show
 
 _FOUR_GIB = 4 * GIB
+# AMD's processors have the end of 40 bits reserved, and QEMU puts what does not fit before it behind the end.
+_AMD_RESERVED, _AMD_BITS = 1012 * GIB, 40
 
 
 @dataclass(frozen=True)
@@ -135,13 +137,14 @@ def check_address_bits(definition: Definition, limit: int | None, slots: int) ->
     if bits is None or limit is None or definition.arch != "x86_64":
         return None
     _begin, _end, addresses = _range(definition, limit, slots)
-    if addresses <= 2**bits:
+    reach = min(2**bits, _AMD_RESERVED) if definition.around.is_amd and bits == _AMD_BITS else 2**bits
+    if addresses <= reach:
         return None
-    most = align_down(limit - (addresses - 2**bits), GIB)
+    most = align_down(limit - (addresses - reach), GIB)
     return VirtmemError(
         "invalid_option",
         f"max_memory: {show(limit)} with {slots} slots takes addresses up to {show(addresses)}, and the guest's "
-        f"processor has {bits} bits for them, {show(2**bits)}. The domain could not be started.",
+        f"processor reaches {show(reach)} ({bits} bits). The domain could not be started.",
         {"option": "max_memory", "value": limit, "address_bits": bits, "most": most},
         f"Declare {show(most)} or less, or give the processor more (<cpu><maxphysaddr mode='emulate' bits='...'/>).",
     )

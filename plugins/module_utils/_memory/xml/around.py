@@ -24,6 +24,9 @@ if t.TYPE_CHECKING:
 
 # QEMU gives its own models of processors as many (TCG_PHYS_ADDR_BITS).
 _USUAL_BITS = 40
+# What a guest has without a word of it, and the names of AMD's.
+_USUAL_PROCESSOR = "qemu64"
+_OF_AMD = ("qemu64", "qemu32", "phenom", "athlon", "Opteron", "EPYC")
 # A guest's processor that has what the host's has.
 _OF_THE_HOST = ("host-passthrough", "maximum")
 # The host bridge and the chipset of a pc have these slots of its first bus.
@@ -42,6 +45,7 @@ def around_of(root: Element, arch: str) -> Around:
     return Around(
         machine=raw(root, "os/type/@machine") or "",
         address_bits=_address_bits(root) if arch == "x86_64" else None,
+        is_amd=(raw(root, "cpu/model") or _USUAL_PROCESSOR).startswith(_OF_AMD),
         huge_pages=tuple(_huge_pages(root)),
         locked=root.find("memoryBacking/locked") is not None,
         launch_security=None if security is None else security.get("type", ""),

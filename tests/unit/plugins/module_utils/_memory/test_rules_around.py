@@ -177,11 +177,21 @@ def test_who_is_beyond_the_limit_already_may_shrink() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gib", "slots", "fits"),
-    [(900, 16, True), (960, 16, True), (988, 16, False), (1000, 16, False), (988, 1, False), (4096, 16, False)],
+    ("model", "gib", "slots", "fits"),
+    [
+        ("qemu64", 900, 16, True),
+        ("qemu64", 960, 16, True),
+        ("qemu64", 961, 16, False),
+        ("qemu64", 1000, 16, False),
+        ("qemu64", 988, 1, False),
+        ("qemu64", 4096, 16, False),
+        ("Nehalem", 961, 16, True),
+        ("Nehalem", 972, 16, True),
+        ("Nehalem", 988, 16, False),
+    ],
 )
-def test_max_memory_is_what_the_processor_can_reach(gib: int, slots: int, fits: bool) -> None:
-    domain = stopped(read(), total=512 * MIB)
+def test_max_memory_is_what_the_processor_can_reach(model: str, gib: int, slots: int, fits: bool) -> None:
+    domain = stopped(read(cpu=f"<cpu><model>{model}</model></cpu>"), total=512 * MIB)
     declaration = Declaration(max_memory=gib * GIB, slots=slots)
     if fits:
         assert planning.declared(domain, declaration).steps

@@ -15,7 +15,7 @@ import copy
 import typing as t
 import xml.etree.ElementTree as ET
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -485,7 +485,7 @@ class Promises(RuleBasedStateMachine):
         polled = self.polling()
         before, self.was_offline = Seen.of(self.machine, ready), self.machine.offline
         order = Order("web1", declaration)
-        foreseen = self.foresee(order)
+        foreseen = self.foresee(order, verify)
         connection = model.Connection(self.libvirt, faults, loses_events, refusals or {})
         patience = Patience(timeout=12, sleep=1, interrupted=lambda: connection.interrupted, verify=verify)
         began = self.libvirt.now
@@ -555,10 +555,11 @@ class Promises(RuleBasedStateMachine):
                 allowed = {"any": True, "grow": has >= had, "shrink": has <= had, "never": has == had}
                 assert allowed[wish.resize], (scope, had, has, wish)
 
-    def foresee(self, order: Order) -> Planned | Refused:
+    def foresee(self, order: Order, verify: str = "auto") -> Planned | Refused:
         """What check mode shows; it changes nothing."""
         checking = model.Connection(self.libvirt)
-        foreseen = whole.prepare(t.cast(t.Any, checking), [order], PATIENCE)[0]
+        patience = replace(PATIENCE, verify=verify)
+        foreseen = whole.prepare(t.cast(t.Any, checking), [order], patience)[0]
         assert not checking.log
         checking.close()
         self.foreseen = foreseen.steps

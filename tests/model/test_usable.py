@@ -387,3 +387,13 @@ def test_a_guest_that_stopped_at_what_stays_offline_is_told_so() -> None:
     assert job.error is not None
     assert job.error.details["diagnosis"] == "no_response"
     assert "virtio_mem" in job.error.hint
+
+
+@pytest.mark.parametrize("timeout", [3.0, 1.52])
+def test_a_report_of_the_moment_before_is_nothing_against_the_guest(timeout: float) -> None:
+    """The guest is there just before the deadline, and its last report is of when it was half there."""
+    host = elastic(period=1)
+    host.advance(host.now + 0.55)
+    (job,) = run(host, {"a": GROW}, timeout=timeout)
+    assert codes([job]) == [None]
+    assert word(job)[0] in ((True,) if timeout > 2 else (True, None))

@@ -186,12 +186,13 @@ def is_settled(task: Task, job: Running) -> bool:
     if not witness.listens or live is None:
         return True
     now = task.clock()
+    _read(task, job)
     if witness.since is None:
+        # The newest report may be of a moment before: only the next one counts.
         witness.since, witness.said_since = now, witness.said
         _ask_anew(task, job)
     elif not live.period:
         _switch_on_again(task, job)
-    _read(task, job)
     if not witness.listens or job.error is not None:
         return True
     witness.word = guest.hear(job.observed, witness.said, witness.before, fresh=True)

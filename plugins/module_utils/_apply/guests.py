@@ -63,11 +63,8 @@ def begin(task: Task) -> None:
     for job in task.jobs:
         if not _must_listen(task, job):
             continue
-        try:
-            _switch_on(task, job)
+        if _switch_on(task, job):
             listeners.append(job)
-        except VirtmemError as error:
-            _lose(job, error, task.patience)
     _await_reports(task, listeners)
     for job in listeners:
         if job.error is None:
@@ -95,11 +92,24 @@ def _changes_guest(job: Running) -> bool:
     return any(step.scope == LIVE and step.ready is None for step in job.plan.steps)
 
 
-def _switch_on(task: Task, job: Running) -> None:
+def _switch_on(task: Task, job: Running) -> bool:
+    """Has the statistics polled unless someone else does it. Whether there is use in listening."""
     live = job.observed.live
-    if live is not None and not 0 < live.period <= _SLOW and task.patience.verify in (AUTO, REQUIRED):
-        job.witness.restores = live.period  # even if the answer is lost
-        task.hypervisor.poll_statistics(job.uuid, LIVE, PERIOD)
+    if live is None or 0 < live.period <= _SLOW or task.patience.verify not in (AUTO, REQUIRED):
+        return True
+    job.witness.restores = live.period  # even if the answer is lost
+    return _poll(task, job, PERIOD)
+
+
+def _poll(task: Task, job: Running, *periods: int) -> bool:
+    """Has the statistics polled so often, one after the other. Whether libvirt does it."""
+    try:
+        for seconds in periods:
+            task.hypervisor.poll_statistics(job.uuid, LIVE, seconds)
+    except VirtmemError as error:
+        _lose(job, error, task.patience)
+        return False
+    return True
 
 
 def _lose(job: Running, error: VirtmemError, patience: Patience) -> None:
@@ -191,8 +201,8 @@ def is_settled(task: Task, job: Running) -> bool:
         # The newest report may be of a moment before: only the next one counts.
         witness.since, witness.said_since = now, witness.said
         _ask_anew(task, job)
-    elif not live.period:
-        _switch_on_again(task, job)
+    elif not live.period:  # another task has ended, which polled them
+        _switch_on(task, job)
     if not witness.listens or job.error is not None:
         return True
     witness.word = guest.hear(job.observed, witness.said, witness.before, fresh=True)
@@ -206,14 +216,6 @@ def is_settled(task: Task, job: Running) -> bool:
     witness.due = now + witness.pause
     witness.pause = min(witness.pause * 1.5, _LONGEST_PAUSE)
     return False
-
-
-def _switch_on_again(task: Task, job: Running) -> None:
-    """Nobody polls the statistics any longer: another task has ended, or this one was to end it."""
-    try:
-        _switch_on(task, job)
-    except VirtmemError as error:
-        _lose(job, error, task.patience)
 
 
 def look_again(task: Task, job: Running) -> None:
@@ -230,14 +232,10 @@ def _ask_anew(task: Task, job: Running) -> None:
     """QEMU asks the guest at once when the polling is switched on, and otherwise at the end of the period."""
     live = job.observed.live
     if live is not None and not live.period:
-        _switch_on_again(task, job)
+        _switch_on(task, job)
     if not job.witness.polled or live is None or live.period != PERIOD:
         return  # it is someone else's
-    try:
-        for seconds in (0, PERIOD):
-            task.hypervisor.poll_statistics(job.uuid, LIVE, seconds)
-    except VirtmemError as error:
-        _lose(job, error, task.patience)
+    _poll(task, job, 0, PERIOD)
 
 
 def _has_grown(witness: Witness) -> bool:

@@ -66,8 +66,8 @@ def take(task: Task, job: Running, step: Step) -> None:
             error.details["unknown_scope"] = step.scope
         raise
     job.done.append(job.pending.pop(0))
-    if step.scope == LIVE and step.ready is not None and step.ready.period is not None and job.witness.polled:
-        job.witness.restores = step.ready.period  # what the task's own polling ends with
+    if step.scope == LIVE and step.period is not None and job.witness.polled:
+        job.witness.restores = step.period  # what the task's own polling ends with
     job.barrier = step.until
 
 
@@ -88,7 +88,7 @@ def _check_unchanged(job: Running, domain: Domain, step: Step) -> None:
             {"domain": domain.name, "state": domain.state},
             "Run the task again: it begins with what is there then.",
         )
-    if step.ready is not None and step.ready.period is not None:
+    if step.period is not None:
         return  # whatever it was: the last to set it wins
     if step.ready is not None:
         planned = job.plan.domain.config
@@ -125,8 +125,8 @@ def _changed(step: Step, what: str) -> VirtmemError:
 
 def _act(hypervisor: Hypervisor, uuid: str, step: Step, fresh: Domain) -> None:
     limit = _limit_to_keep(fresh, step)
-    if step.ready is not None and step.ready.period is not None:
-        hypervisor.poll_statistics(uuid, step.scope, step.ready.period)
+    if step.period is not None:
+        hypervisor.poll_statistics(uuid, step.scope, step.period)
     elif step.ready is not None:
         hypervisor.define(writing.make_ready(hypervisor.config_with_secrets(uuid), step.ready))
     elif step.op == REDEFINE and step.before is not None:

@@ -16,9 +16,10 @@ from .._memory import identity, models
 from .._memory.device import Domain, Host, HostMemory
 from .._memory.errors import VirtmemError
 from .._memory.plan.domain import plan_domain
-from .._memory.plan.guards import Guards, held, warnings
+from .._memory.plan.guards import Guards, warnings
 from .._memory.plan.guards import judge as judge_plans
 from .._memory.plan.step import GROW, REMOVE, SHRINK, Circumstances, Plan
+from .._memory.rules.around import held
 from .._memory.xml import reading
 from .._observe import Observer, decode
 from . import guests

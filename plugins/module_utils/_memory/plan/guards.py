@@ -11,9 +11,9 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import models
-from ..device import LIVE, Device, HostMemory
+from ..device import LIVE, HostMemory
 from ..errors import VirtmemError
-from ..rules.around import needed
+from ..rules.around import held, needed
 from ..size import about, show
 from .step import DevicePlan, Plan
 
@@ -30,13 +30,6 @@ class Guards:
 NO_GUARDS = Guards()
 # A guest may be given more than its host has, for a migration; not that much more.
 _FAR = 8
-
-
-def held(device: Device | None) -> int:
-    """The bytes of the host that a device may use."""
-    if device is None:
-        return 0
-    return (device.requested or 0) if models.facts(device.model).resizable else device.size
 
 
 def _shrinks(plan: DevicePlan) -> int:

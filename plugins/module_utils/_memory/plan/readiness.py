@@ -213,7 +213,8 @@ def _check_balloon(declaration: Declaration, domain: Domain) -> VirtmemError | N
     """Only a balloon can be polled."""
     if declaration.statistics_period is None:
         return None
-    lacks = [scope for scope in domain.scopes() if not getattr(domain.scope(scope), "balloon", True)]
+    scopes = ((scope, domain.scope(scope)) for scope in domain.scopes())
+    lacks = [scope for scope, definition in scopes if definition is not None and not definition.balloon]
     if not lacks:
         return None
     return VirtmemError(

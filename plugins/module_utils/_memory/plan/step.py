@@ -71,6 +71,11 @@ class Step:
         return (self.op, self.scope, sides, self.ready, element)
 
     @property
+    def period(self) -> int | None:
+        """How often the balloon's statistics are to be polled, if that is what the step sets."""
+        return None if self.ready is None else self.ready.period
+
+    @property
     def alias(self) -> str | None:
         """The name of the device, in its scope, that the step is about; None if it is about the domain."""
         return next((side.alias for side in (self.before, self.after) if side is not None and side.alias), None)

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import models
-from ..device import Definition
+from ..device import Definition, Device
 from ..errors import VirtmemError
 from ..size import GIB, MIB, align_down, align_up, show
 
@@ -24,14 +24,13 @@ _AMD_RESERVED, _AMD_BITS = 1012 * GIB, 40
 class _Chipset:
     """How a machine of x86 lays its guest's memory out (pc_memory_init and its callers), in bytes."""
 
-    most_below: int  # so much boot memory lies below 4 GiB
-    split_at: int  # from so much on, only `below` does
-    below: int
+    split_at: int  # less boot memory than this lies below 4 GiB as a whole
+    below: int  # of as much or more, only this does
     hole: int  # for PCI devices, behind everything else
 
 
-_Q35 = _Chipset(2816 * MIB, 2816 * MIB, 2 * GIB, 32 * GIB)
-_PC = _Chipset(3584 * MIB, 3584 * MIB, 3 * GIB, 2 * GIB)
+_Q35 = _Chipset(2816 * MIB, 2 * GIB, 32 * GIB)
+_PC = _Chipset(3584 * MIB, 3 * GIB, 2 * GIB)
 
 
 def _range(definition: Definition, limit: int, slots: int) -> tuple[int, int, int]:
@@ -40,8 +39,8 @@ def _range(definition: Definition, limit: int, slots: int) -> tuple[int, int, in
     Tried with QEMU 7.2, whose messages have the same numbers.
     """
     chipset = _PC if definition.around.is_pc else _Q35
-    below = chipset.below if definition.base >= chipset.split_at else chipset.most_below
-    begin = align_up(_FOUR_GIB + max(definition.base - below, 0), GIB)
+    above = definition.base - chipset.below if definition.base >= chipset.split_at else 0
+    begin = align_up(_FOUR_GIB + above, GIB)
     # QEMU has 1 GiB to spare for each slot, so that huge pages can be aligned.
     end = begin + limit - definition.base + slots * GIB
     return begin, end, align_up(end, GIB) + chipset.hole
@@ -107,14 +106,16 @@ def check_place(definition: Definition, values: t.Mapping[str, t.Any], scope_nam
     )
 
 
+def held(device: Device | None) -> int:
+    """The bytes of the host that a device may use."""
+    if device is None:
+        return 0
+    return (device.requested or 0) if models.facts(device.model).resizable else device.size
+
+
 def needed(definition: Definition) -> int:
     """What QEMU may have to hold for the guest, in bytes: boot memory, whole devices, and what is requested."""
-    sizes = ((item.requested or 0) if models.facts(item.model).resizable else item.size for item in _held(definition))
-    return definition.base + sum(sizes)
-
-
-def _held(definition: Definition) -> t.Iterator[t.Any]:
-    return (item for item in definition.devices if models.facts(item.model).is_memory)
+    return definition.base + sum(held(item) for item in definition.devices if models.facts(item.model).is_memory)
 
 
 def check_limit(before: Definition, after: Definition, scope_name: str) -> VirtmemError | None:

@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fuzz test-faults lint sanity package unit fuzz model integration faults molecule demo bench build docs changelog lab-up lab-down lab-guest clean
+.PHONY: help setup test test-fuzz test-faults test-labs lint sanity package unit fuzz model integration faults molecule demo bench build docs changelog lab-up lab-down lab-guest clean
 
 PYTHON := /usr/bin/python3
 LAB := $(PYTHON) tests/lab/lab.py
@@ -38,6 +38,9 @@ test-fuzz: setup ## all that is generated, new and long: 100,000 option sets, 30
 
 test-faults: setup ## the stage faults, whole: the slow faults too
 	@VIRTMEM_FAULTS=all $(PYTHON) tests/run/run.py faults
+
+test-labs: setup ## the integration targets that depend on the hypervisor, all of them on every lab
+	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py integration integration-trixie
 
 demo: setup ## show the collection at work on a real guest
 	@$(PYTHON) tests/run/demo.py

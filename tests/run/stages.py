@@ -137,8 +137,8 @@ def lint(shop: Workshop, tally: Tally) -> None:
     check("yamllint", ["yamllint", "--strict", "."])
     check("codespell and the glossary", ["codespell", "-D", "-", "-D", "tests/run/glossary.txt"])
     lint_ansible: Command = ["ansible-lint", "--nocolor", "-qf", "pep8"]
+    # Without a profile that is more than the profile `production`, which only leaves rules out.
     check("ansible-lint, every rule", [*lint_ansible, "--strict", "--exclude", "tests"])
-    check("ansible-lint, production profile", [*lint_ansible, "--profile", "production", "--exclude", "tests"])
     # The targets hand variables to each other, name their tasks after what they test, and make up the arguments.
     tests_only = "name[template],var-naming[no-role-prefix],args[module]"
     check("ansible-lint, the targets", [*lint_ansible, "--strict", "-x", tests_only, "tests/integration/targets"])
@@ -348,12 +348,17 @@ def faults(shop: Workshop, tally: Tally) -> None:
 
 # In the file `aliases` of a target.
 ON_EVERY_LAB = "# What it tests depends on the versions of libvirt and QEMU: it runs on every lab."
+# What would only take time in each run, since one generation shows what the others do.
+SELDOM_DIFFERS = (
+    "# What it tests seldom depends on the versions of libvirt and QEMU: `make test-labs` runs it on every lab."
+)
 
 
 def _targets(kind: labs.Kind) -> list[str]:
     """The names of the targets that are tests, not helpers of tests; of $VIRTMEM_TARGETS, where that is set.
 
-    On the first lab all of them, on another one those that depend on the hypervisor.
+    On the first lab all of them, on another one those that depend on the hypervisor; those that seldom differ only
+    with $VIRTMEM_LABS=all, or where they are chosen.
     """
     folder = COLLECTION / "tests" / "integration" / "targets"
     marks = {
@@ -364,7 +369,10 @@ def _targets(kind: labs.Kind) -> list[str]:
     chosen = set(os.environ.get("VIRTMEM_TARGETS", "").split()) or set(marks)
     if unknown := chosen - set(marks):
         raise WorkshopError(f"There is no target {', '.join(sorted(unknown))}.")
-    return sorted(name for name in chosen if kind is labs.HERE or ON_EVERY_LAB in marks[name])
+    elsewhere = {ON_EVERY_LAB}
+    if os.environ.get("VIRTMEM_LABS") == "all" or chosen != set(marks):
+        elsewhere.add(SELDOM_DIFFERS)
+    return sorted(name for name in chosen if kind is labs.HERE or elsewhere & set(marks[name]))
 
 
 def _target(name: str, ran: Ran) -> Count:

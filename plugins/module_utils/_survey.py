@@ -24,6 +24,8 @@ from ._libvirt.calls import Outcome
 from ._libvirt.connection import Hypervisor, Listed, Reading
 from ._memory.errors import VirtmemError
 
+# How long a domain may take in all, in seconds, unless someone says otherwise.
+TIMEOUT = 10.0
 # How long a domain may take before the rest goes on without it, in seconds. A usual answer takes a millisecond.
 _STUCK_AFTER = 0.5
 # How many are read at the same time, and how many at most, those that are stuck included: a daemon works on five calls

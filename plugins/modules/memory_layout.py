@@ -208,7 +208,8 @@ options:
         description:
           - The percentage of what all memory devices of the host may use by which this task may shrink its guests, all
             together, such as V(50%). RV(error_code=guard_exceeded) otherwise.
-          - A virtio-mem device counts with its requested size, any other with its whole size.
+          - A virtio-mem device counts with its requested size, any other with its whole size. A domain that can't be
+            read, for example because another job holds it, does not count.
         type: str
       min_requested:
         description:

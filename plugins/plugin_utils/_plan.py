@@ -133,18 +133,19 @@ def _device_row(name: str, device: Result, scopes: t.Sequence[str]) -> Row:
 
 def _domain_row(planned: Result, declared: Result, capacity: Result) -> Row | None:
     """The row about what makes a domain able to take devices, if that is declared."""
-    words = (
-        ("max_memory", "maxMemory {}"),
-        ("slots", "{} slots"),
-        ("spare_ports", "{} free ports"),
-        ("statistics_period", "statistics every {} s"),
-    )
-    wanted = [text.format(declared[name]) for name, text in words if declared.get(name) is not None]
-    if not wanted:
-        return None
     limit, ports = capacity.get("max_memory"), capacity.get("ports_free")
-    now = ["no maxMemory" if limit is None else f"maxMemory {show(limit)}", f"{capacity.get('slots', 0)} slots"]
-    now += [] if ports is None else [f"{ports} free ports"]
+    # How each is said, what is declared, what there is of it. Only what is declared: a terminal breaks long lines.
+    words = (
+        ("max_memory", "maxMemory {}", "none" if limit is None else show(limit)),
+        ("slots", "{} slots", capacity.get("slots", 0)),
+        ("spare_ports", "{} free ports", "no" if ports is None else ports),
+        ("statistics_period", "statistics every {} s", None),
+    )
+    asked = [(text, declared[name], has) for name, text, has in words if declared.get(name) is not None]
+    if not asked:
+        return None
+    wanted = [text.format(value) for text, value, _has in asked]
+    now = [text.format(has) for text, _value, has in asked if has is not None]
     scopes = {step["scope"] for step in planned["steps"] if step["op"] == "prepare"}
     lacks = (
         (declared.get("max_memory") is not None and (limit or 0) < parse(declared["max_memory"]))

@@ -14,6 +14,7 @@ import functools
 import heapq
 import itertools
 import re
+import threading
 import typing as t
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field, replace
@@ -850,6 +851,7 @@ class Connection:
     log: list[tuple[str, str]] = field(default_factory=list)  # what was changed, of what
     events: list[Event] = field(default_factory=list)
     watched: set[str] = field(default_factory=set)
+    turn: threading.RLock = field(default_factory=threading.RLock)  # many domains are read by threads
 
     def __post_init__(self) -> None:
         """Listens from the start; what is not watched is dropped."""
@@ -869,6 +871,10 @@ class Connection:
             self.events.append(Event(uuid, alias, rejected, rebooted))
 
     def _call(self, action: t.Callable[[], t.Any], what: str = "read", of: str = "") -> t.Any:
+        with self.turn:
+            return self._call_alone(action, what, of)
+
+    def _call_alone(self, action: t.Callable[[], t.Any], what: str, of: str) -> t.Any:
         self.calls += 1
         # Every call takes its time, and a poll is a call: so time never stands still.
         self.libvirt.advance(self.libvirt.now + 0.002)

@@ -7,11 +7,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
 from dataclasses import replace
 
-from .._libvirt.connection import Hypervisor
+from .._libvirt.connection import Hypervisor, Reading
 from .._memory import identity, models
 from .._memory.device import Domain, Host, HostMemory
 from .._memory.errors import VirtmemError
@@ -22,6 +23,7 @@ from .._memory.plan.step import GROW, REMOVE, SHRINK, Circumstances, Plan
 from .._memory.rules.around import held
 from .._memory.xml import reading
 from .._observe import Observer, decode
+from .._survey import TIMEOUT, read_all
 from . import guests
 from .failure import report_half_replaced
 from .job import Order, Planned, Refused, Running
@@ -69,13 +71,17 @@ def _host_memory(
 
 
 def _total(hypervisor: Hypervisor, plans: t.Sequence[Plan]) -> int:
-    """What all memory devices of the host may use, in bytes: those of the task's domains, and those of all others."""
+    """What all memory devices of the host may use, in bytes: those of the task's domains, and those of all others.
+
+    A domain that another job holds is not waited for longer than a survey does, and one that can't be read does not
+    count: the share that shrinks is the larger for it, so the guard is the stricter.
+    """
     known = {plan.domain.uuid: plan.domain for plan in plans}
-    for listed in hypervisor.list_domains():
-        if listed.uuid not in known:
-            read = hypervisor.read_listed(listed)
-            if read is not None:
-                known[listed.uuid] = decode(read)
+    others = [listed for listed in hypervisor.list_domains() if listed.uuid not in known]
+    for listed, answer in read_all(hypervisor, others, TIMEOUT):
+        with contextlib.suppress(VirtmemError):
+            if isinstance(answer, Reading):
+                known[listed.uuid] = decode(answer)
     return sum(max(held(live), held(config)) for domain in known.values() for live, config in identity.pairs(domain))
 
 

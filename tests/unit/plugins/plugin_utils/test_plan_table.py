@@ -174,6 +174,20 @@ def test_readiness_is_a_row_of_its_own() -> None:
     assert not rows[1]["restart"]
 
 
+@pytest.mark.parametrize(
+    ("declared", "now", "wanted"),
+    [
+        ({"max_memory": "32GiB"}, "maxMemory 16GiB", "maxMemory 32GiB"),
+        ({"slots": 8, "spare_ports": 4}, "16 slots, 2 free ports", "8 slots, 4 free ports"),
+        ({"statistics_period": 5}, "", "statistics every 5 s"),
+    ],
+)
+def test_readiness_shows_of_the_domain_only_what_is_declared(declared: dict[str, t.Any], now: str, wanted: str) -> None:
+    """Nobody reads a table whose lines a terminal breaks."""
+    rows = rows_of(layout(domain(both(1))), known(both(1)), {**WISH, **declared})
+    assert (rows[0]["device"], rows[0]["now"], rows[0]["wanted"]) == ("(domain)", now, wanted)
+
+
 def test_a_restart_for_a_device_is_not_one_for_the_domain() -> None:
     planned = domain(device(side(1), side(1, 16)), restart_required=True)
     rows = rows_of(layout(planned), known(both(1)), {**WISH, "max_memory": "16GiB"})

@@ -47,6 +47,9 @@ def test_the_polling_ends_with_the_task(lab: Lab, run: Runner, short: Path) -> N
 
         task = run(domain=name, alias=ALIAS, requested="512MiB", wait_timeout=60)
         until(lambda: lab.requested(name, "config") == 512 * MIB, "the request")
+        # Once libvirt's sizes are there, the polling is switched off and on for a report of now: not in between.
+        time.sleep(4)
+        until(lambda: period(lab, name) == "1", "the polling")
         task.process.kill()
         task.process.wait()
         assert period(lab, name) == "1"

@@ -39,7 +39,7 @@ chroot "$root" apt-get -qq --yes --no-install-recommends install "$@"
 """
 
 
-def _run_in_private(*command: str) -> None:
+def run_in_private(*command: str) -> None:
     """Runs a command whose mounts nobody else sees, and which can't outlive it."""
     archive.run("unshare", "--mount", "--propagation", "private", *command)
 
@@ -69,9 +69,9 @@ def build(release: str) -> Path:
     with tempfile.TemporaryDirectory(dir=archive.CACHE) as folder:
         root = Path(folder) / "root"
         keys = f"--keyring={archive.KEYRING}"
-        _run_in_private("debootstrap", "--variant=minbase", "--arch=amd64", keys, release, str(root), mirror)
+        run_in_private("debootstrap", "--variant=minbase", "--arch=amd64", keys, release, str(root), mirror)
         _let_apt_reach_its_sources(root)
-        _run_in_private("sh", "-c", INSTALL, "sh", str(root), *PACKAGES)
+        run_in_private("sh", "-c", INSTALL, "sh", str(root), *PACKAGES)
         for name in CHAFF:
             shutil.rmtree(root / name)
         try:

@@ -53,6 +53,7 @@ class Stage:
     lane: str
     what: str
     run: t.Callable[[Workshop, Tally], None]
+    named: bool = False  # whether it only runs where it is named, since it takes long
 
 
 def _junit(path: Path, _ran: Ran) -> Count:
@@ -127,6 +128,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
         ("tests/lab", "tests/lab"),
         ("tests/run", "tests/run"),
         ("tests/faults", "tests/faults:tests/lab"),
+        ("tests/guests", "tests/lab"),
         ("tests/bench", f"tests/bench:tests/lab:tests/run:{TREE}"),
     ):
         check(f"mypy, {folder}", [*mypy, "--python-version", "3.10", folder], env={**env, "MYPYPATH": path})
@@ -146,7 +148,12 @@ def lint(shop: Workshop, tally: Tally) -> None:
     check("antsibull-docs", docs)
     check("antsibull-changelog", ["antsibull-changelog", "lint"])
     check("reuse", ["reuse", "lint", "--lines"])
-    scripts: Command = ["shellcheck", ".ci/run", *sorted(COLLECTION.glob("tests/*/*.sh"))]
+    scripts: Command = [
+        "shellcheck",
+        ".ci/run",
+        *sorted(COLLECTION.glob("tests/*/*.sh")),
+        *sorted(COLLECTION.glob("roles/*/files/*.sh")),
+    ]
     check("shellcheck", scripts)
     ignores = sorted(path.name for path in (ROOT / "tests" / "sanity").glob("ignore*"))
     if ignores:
@@ -461,6 +468,16 @@ def molecule(shop: Workshop, tally: Tally) -> None:
         tally.fail("the labs", str(error))
 
 
+# --- guests
+
+
+def guests(shop: Workshop, tally: Tally) -> None:
+    """The role guest on a Debian that really runs, whose disk is built first."""
+    venv = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    env = {**shop.environment(venv), "VIRTMEM_LAB_PY": str(labs.LAB)}
+    _pytest(tally, "the role guest", venv, env, "tests/guests", limit=3600)
+
+
 # --- shown
 
 
@@ -512,4 +529,5 @@ STAGES: tuple[Stage, ...] = (
     Stage("molecule", "rest", "roles, playbooks and examples, as their users run them", molecule),
     Stage("model", "rest", "the model of libvirt against the real ones", model),
     Stage("faults", "rest", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
+    Stage("guests", "rest", "the role guest on a stock Debian", guests, named=True),
 )

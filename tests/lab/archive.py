@@ -122,6 +122,16 @@ class Archive:
         archive.unlink()
 
 
+def keep(built: Path, target: Path) -> None:
+    """Moves what was built to its place in the cache; of two runs that built the same, one is the first."""
+    try:
+        built.rename(target)
+    except OSError:
+        # Another run was faster; its result is the same.
+        if not target.is_dir():
+            raise
+
+
 def forget(prefix: str) -> None:
     """Removes from the cache what has been made of one kind."""
     for folder in CACHE.glob(f"{prefix}-*"):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,26 +63,17 @@ def build(name: str) -> System:
     target = archive.CACHE / f"debian-{name}-{recipe}"
     if target.is_dir():
         return _system_in(target)
-    archive.need_keyring()
-    mirror = archive.mirror()
-    print(f"Building a disk of Debian {name} from {mirror}, once; this takes some minutes.", file=sys.stderr)
     archive.CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.CACHE) as folder:
         root, built = Path(folder) / "root", Path(folder) / "built"
         built.mkdir()
-        options = (
-            f"--keyring={archive.KEYRING}",
-            "--variant=minbase",
-            "--arch=amd64",
-            f"--include={','.join(PACKAGES)}",
-        )
-        release.run_in_private("debootstrap", *options, name, str(root), mirror)
+        release.debootstrap(name, root, *PACKAGES)
         archive.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(built / "key"))
         release.run_in_private("sh", "-c", SETTLE, "sh", str(root), str(built / "key.pub"))
         for part in ("vmlinuz", "initrd.img"):
             shutil.copyfile(next((root / "boot").glob(f"{part}-*")), built / part)
         archive.run("mke2fs", "-q", "-t", "ext4", "-d", str(root), str(built / "disk.img"), DISK)
-        built.rename(target)
+        archive.keep(built, target)
     return _system_in(target)
 
 

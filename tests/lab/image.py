@@ -95,12 +95,7 @@ def build() -> Image:
         built.mkdir()
         version = _build_into(built, Path(scratch))
         target = archive.CACHE / f"guest-{version}-{recipe}"
-        try:
-            built.rename(target)
-        except OSError:
-            # Another run was faster; its result is the same.
-            if not target.is_dir():
-                raise
+        archive.keep(built, target)
     return _image_in(target)
 
 

@@ -44,6 +44,20 @@ def run_in_private(*command: str) -> None:
     archive.run("unshare", "--mount", "--propagation", "private", *command)
 
 
+def debootstrap(release: str, root: Path, *packages: str) -> None:
+    """The smallest Debian of a release, with more packages, in a new folder.
+
+    Raises:
+        archive.ArchiveError: Debian's keys, or a package, can't be had.
+    """
+    archive.need_keyring()
+    mirror = archive.mirror()
+    print(f"Building the root of Debian {release} from {mirror}, once; this takes a minute or more.", file=sys.stderr)
+    options = ["--variant=minbase", "--arch=amd64", f"--keyring={archive.KEYRING}"]
+    options += [f"--include={','.join(packages)}"] if packages else []  # an empty list it does not know
+    run_in_private("debootstrap", *options, release, str(root), mirror)
+
+
 def _let_apt_reach_its_sources(root: Path) -> None:
     (root / "etc/apt/apt.conf.d/99lab").write_text(archive.apt_settings())
     certificates = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -62,22 +76,13 @@ def build(release: str) -> Path:
     target = archive.CACHE / f"{release}-{recipe}"
     if target.is_dir():
         return target
-    archive.need_keyring()
-    mirror = archive.mirror()
-    print(f"Building the root of Debian {release} from {mirror}, once; this takes about a minute.", file=sys.stderr)
     archive.CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.CACHE) as folder:
         root = Path(folder) / "root"
-        keys = f"--keyring={archive.KEYRING}"
-        run_in_private("debootstrap", "--variant=minbase", "--arch=amd64", keys, release, str(root), mirror)
+        debootstrap(release, root)
         _let_apt_reach_its_sources(root)
         run_in_private("sh", "-c", INSTALL, "sh", str(root), *PACKAGES)
         for name in CHAFF:
             shutil.rmtree(root / name)
-        try:
-            root.rename(target)
-        except OSError:
-            # Another run was faster; its result is the same.
-            if not target.is_dir():
-                raise
+        archive.keep(root, target)
     return target

@@ -129,19 +129,14 @@ def test_a_max_memory_far_beyond_the_host_is_warned_of(gib: int, warned: bool) -
 def test_a_domain_that_can_not_be_read_makes_the_guard_stricter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not counted, it can't make a share look smaller; and it does not end a task that is not about it."""
     host = libvirt(a=[vm(requested=GIB)], b=[vm(requested=GIB)], c=[dimm("ua-d", 2 * GIB)])
-    connection = model.Connection(host)
-    read = connection.read_listed
+    read = model.Connection.read_listed
 
-    def held_by_another_job(listed: t.Any, guest: bool = False) -> t.Any:
+    def held_by_another_job(connection: model.Connection, listed: t.Any, guest: bool = False) -> t.Any:
         if listed.name == "c":
             raise VirtmemError("domain_busy", "Domain c did not answer.")
-        return read(listed, guest)
+        return read(connection, listed, guest)
 
-    monkeypatch.setattr(connection, "read_listed", held_by_another_job)
-    orders = [Order(name, requests(512 * MIB)) for name in ("a", "b")]
-    plans = [
-        job.plan for job in whole.prepare(t.cast("t.Any", connection), orders, Patience()) if isinstance(job, Planned)
-    ]
-    problem, _notes = whole.judge(t.cast("t.Any", connection), plans, Guards(max_shrink=25.0))
+    monkeypatch.setattr(model.Connection, "read_listed", held_by_another_job)
+    problem, _notes = judged(host, Guards(max_shrink=25.0), a=requests(512 * MIB), b=requests(512 * MIB))
     assert problem is not None
     assert (problem.error_code, problem.details["total"]) == ("guard_exceeded", 2 * GIB)

@@ -11,10 +11,9 @@ parameters=/sys/module/memory_hotplug/parameters
 read_file() { cat "$1" 2>/dev/null; }
 # yes if this succeeds.
 is() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
-# Whether one of the installed kernels has a driver, as a module or built in.
-has_driver() { grep -qs "/$1\.ko" /lib/modules/*/modules.builtin /lib/modules/*/modules.dep; }
-# The same for the kernel that runs.
-runs_driver() { grep -qs "/$1\.ko" "/lib/modules/$(uname -r)/modules.builtin" "/lib/modules/$(uname -r)/modules.dep" || [ -d "/sys/bus/virtio/drivers/$1" ]; }
+# Those that count: the kernel that runs, and for an image each that is installed.
+kernels='/lib/modules/*'
+[ -n "$(read_file $memory/auto_online_blocks)" ] && [ -d "/lib/modules/$(uname -r)" ] && kernels=/lib/modules/$(uname -r)
 
 echo "system=$(uname -s)"
 echo "kernel=$(uname -r)"
@@ -32,20 +31,30 @@ echo "udev=$(is command -v udevadm)"
 drivers=
 loaded=
 for driver in virtio_mem virtio_balloon; do
-    has_driver $driver && drivers="$drivers $driver"
     [ -d /sys/bus/virtio/drivers/$driver ] && loaded="$loaded $driver"
+    for kernel in $kernels; do
+        if [ -d /sys/bus/virtio/drivers/$driver ] || grep -qs "/$driver\.ko" "$kernel/modules.builtin" "$kernel/modules.dep"; then
+            drivers="$drivers $driver"
+            break
+        fi
+    done
 done
-echo "drivers=$drivers"
-echo "loaded=$loaded"
-if [ -n "$(read_file $memory/auto_online_blocks)" ] && [ -d "/lib/modules/$(uname -r)" ]; then
-    echo "virtio_mem=$(is runs_driver virtio_mem)"
-else
-    echo "virtio_mem=$(is has_driver virtio_mem)"
-fi
+echo "drivers=${drivers# }"
+echo "loaded=${loaded# }"
+initramfs=
 if [ -x /usr/sbin/update-initramfs ] && [ -f /etc/initramfs-tools/modules ]; then
-    echo "initramfs=initramfs-tools"
+    initramfs='initramfs-tools'
+    wanted=/etc/initramfs-tools/modules
 elif [ -x /usr/bin/dracut ] && [ -d /etc/dracut.conf.d ]; then
-    echo "initramfs=dracut"
-else
-    echo "initramfs="
+    initramfs=dracut
+    wanted=/etc/dracut.conf.d/90-virtmem.conf
 fi
+echo "initramfs=$initramfs"
+# An initramfs that is older than what this role had it made with.
+stale=no
+for kernel in /lib/modules/*; do
+    for image in "/boot/initrd.img-${kernel##*/}" "/boot/initramfs-${kernel##*/}.img"; do
+        [ -n "$initramfs" ] && [ -n "$(find "$image" ! -newer "$wanted" 2>/dev/null)" ] && stale=yes
+    done
+done
+echo "stale=$stale"

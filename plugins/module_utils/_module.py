@@ -90,29 +90,45 @@ def _interruption(hypervisor: connection.Hypervisor) -> t.Callable[[], bool]:
     return lambda: bool(signals)
 
 
-def _manage(uri: str, orders: t.Sequence[Order], patience: Patience, report: Report, guards: Guards) -> None:
+def _manage(
+    uri: str,
+    orders: t.Sequence[Order],
+    patience: Patience,
+    report: Report,
+    guards: Guards,
+    tells_host: bool = False,
+) -> None:
     """Read, plan, and (unless it is check mode) change and wait; the report learns every step of the way.
 
     If anything speaks against the plan of any domain, nothing is changed in any.
     """
     report.tolerance = patience.tolerance
     with connection.connect(uri, patience=patience.timeout) as hypervisor:
-        prepared = report.jobs = whole.prepare(hypervisor, orders, patience)
-        planned = [job for job in prepared if isinstance(job, Planned)]
-        if len(planned) == len(prepared):
-            problem, report.notes = whole.judge(hypervisor, [job.plan for job in planned], guards)
-            if problem is not None:
-                report.is_refused = True
-                raise problem
-        if report.planned_only or len(planned) < len(prepared):
-            return
-        running = [Running(job) for job in planned]
-        report.jobs = running
-        patience = dataclasses.replace(patience, interrupted=_interruption(hypervisor))
-        whole.apply(hypervisor, running, patience)
-        for job in running:
-            if job.error:
-                job.error.details.setdefault("steps_done", len(job.done))
+        _carry_out(hypervisor, orders, patience, report, guards)
+        if tells_host and not any(job.error for job in report.jobs):
+            with contextlib.suppress(VirtmemError):  # it is only told
+                report.host = (hypervisor.name(), hypervisor.host_memory())
+
+
+def _carry_out(
+    hypervisor: connection.Hypervisor, orders: t.Sequence[Order], patience: Patience, report: Report, guards: Guards
+) -> None:
+    prepared = report.jobs = whole.prepare(hypervisor, orders, patience)
+    planned = [job for job in prepared if isinstance(job, Planned)]
+    if len(planned) == len(prepared):
+        problem, report.notes = whole.judge(hypervisor, [job.plan for job in planned], guards)
+        if problem is not None:
+            report.is_refused = True
+            raise problem
+    if report.planned_only or len(planned) < len(prepared):
+        return
+    running = [Running(job) for job in planned]
+    report.jobs = running
+    patience = dataclasses.replace(patience, interrupted=_interruption(hypervisor))
+    whole.apply(hypervisor, running, patience)
+    for job in running:
+        if job.error:
+            job.error.details.setdefault("steps_done", len(job.done))
 
 
 def _named(error: VirtmemError, domain: str) -> VirtmemError:
@@ -189,6 +205,27 @@ def memory_device() -> None:
     _answer(module, report, work, report.device_result)
 
 
+def guest_memory() -> None:
+    """The module `guest_memory`: the layout of one guest, by one number."""
+    module = _module(
+        {
+            "domain": {"type": "str", "required": True},
+            "memory": {"type": "str", "required": True},
+            **_options.GUEST_OPTIONS,
+            **_options.GUARD_OPTIONS,
+            **_options.WAIT_OPTIONS,
+        }
+    )
+    report = Report(wants_diff=module._diff, planned_only=module.check_mode)
+
+    def work() -> None:
+        order = Order(_options.text_of(module.params, "domain"), _options.guest_from(module.params))
+        patience, guards = _options.patience_from(module.params), _options.guards_from(module.params)
+        _manage(_options.text_of(module.params, "uri"), [order], patience, report, guards, tells_host=True)
+
+    _answer(module, report, work, report.guest_result)
+
+
 def _order(params: t.Mapping[str, t.Any]) -> Order:
     try:
         return _options.order_from(params)
@@ -198,7 +235,7 @@ def _order(params: t.Mapping[str, t.Any]) -> Order:
 
 def memory_layout() -> None:
     """The module `memory_layout`: whole domains, many in one task."""
-    module = _module({**_options.LAYOUT_OPTIONS, **_options.WAIT_OPTIONS})
+    module = _module({**_options.LAYOUT_OPTIONS, **_options.GUARD_OPTIONS, **_options.WAIT_OPTIONS})
     report = Report(wants_diff=module._diff, planned_only=module.check_mode)
 
     def work() -> None:

@@ -10,6 +10,7 @@ Each family has its doc fragment.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import typing as t
@@ -84,6 +85,22 @@ _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}", re.ASCII)
 def _size(option: str, text: str) -> int:
     # libvirt keeps whole KiB, and rounds up (virDomainParseMemory).
     return size.align_up(size.parse(text, option), size.KIB)
+
+
+def _whole(option: str, text: str) -> int:
+    """A quantity of whole MiB: what is no such thing is mostly another unit than was meant."""
+    value = size.parse(text, option)
+    if value % size.MIB == 0:
+        return value
+    low, high = size.align_down(value, size.MIB), size.align_up(value, size.MIB)
+    binary = size.binary(text)
+    raise VirtmemError(
+        "not_aligned",
+        f"{option}: {size.shown(text)} is not a multiple of 1MiB.",
+        {"option": option, "value": value, "unit": size.MIB, "below": low, "above": high},
+        (f"Write {binary}, if that is meant. " if binary else "")
+        + f"The nearest are {size.show(low)} and {size.show(high)}.",
+    )
 
 
 def _invalid(option: str, value: object, why: str, hint: str) -> VirtmemError:
@@ -216,6 +233,26 @@ def patience_from(params: t.Mapping[str, t.Any]) -> Patience:
     )
 
 
+# Of a whole guest, beside its memory.
+GUEST_OPTIONS: dict[str, t.Any] = {
+    "resize": DEVICE_OPTIONS["resize"],
+    "max_memory": {"type": "str"},
+    "slots": {"type": "int"},
+    "spare_ports": {"type": "int"},
+    "statistics_period": {"type": "int"},
+}
+
+GUARD_OPTIONS: dict[str, t.Any] = {
+    "guards": {
+        "type": "dict",
+        "options": {
+            "max_shrink": {"type": "str"},
+            "min_requested": {"type": "str"},
+            "host_reserve": {"type": "str"},
+        },
+    },
+}
+
 LAYOUT_OPTIONS: dict[str, t.Any] = {
     "domains": {
         "type": "list",
@@ -231,18 +268,8 @@ LAYOUT_OPTIONS: dict[str, t.Any] = {
                 "required_one_of": [IDENTITY],
             },
             "exclusive": {"type": "bool", "default": False},
-            "max_memory": {"type": "str"},
-            "slots": {"type": "int"},
-            "spare_ports": {"type": "int"},
-            "statistics_period": {"type": "int"},
-        },
-    },
-    "guards": {
-        "type": "dict",
-        "options": {
-            "max_shrink": {"type": "str"},
-            "min_requested": {"type": "str"},
-            "host_reserve": {"type": "str"},
+            "memory": {"type": "str"},
+            **GUEST_OPTIONS,
         },
     },
 }
@@ -272,14 +299,27 @@ def order_from(params: t.Mapping[str, t.Any]) -> Order:
         )
     return Order(
         _plain("domains.name", params["name"], LONGEST_NAME),
-        Declaration(
+        dataclasses.replace(
+            guest_from(params),
             wishes=tuple(wish_from(device) for device in params["devices"]),
             exclusive=params["exclusive"],
-            max_memory=_read(params, "max_memory", _size),
-            slots=_read(params, "slots", _number),
-            spare_ports=_read(params, "spare_ports", _number),
-            statistics_period=_read(params, "statistics_period", _number),
         ),
+    )
+
+
+def guest_from(params: t.Mapping[str, t.Any]) -> Declaration:
+    """What is declared of a whole guest, without its devices.
+
+    Raises:
+        VirtmemError: an option has a value that can't be used.
+    """
+    return Declaration(
+        memory=_read(params, "memory", _whole),
+        resize=params["resize"],
+        max_memory=_read(params, "max_memory", _size),
+        slots=_read(params, "slots", _number),
+        spare_ports=_read(params, "spare_ports", _number),
+        statistics_period=_read(params, "statistics_period", _number),
     )
 
 

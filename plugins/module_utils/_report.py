@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ._apply.job import Job
 from ._memory import identity, size
-from ._memory.device import LIVE, Domain
+from ._memory.device import CONFIG, LIVE, Domain, HostMemory
 from ._memory.errors import VirtmemError
 from ._memory.inventory.results import device_result
-from ._memory.plan.step import DevicePlan
+from ._memory.plan.step import DevicePlan, Plan
+from ._memory.total import Sums, plugged_of, sums_of, total_of
 
 
 def failure_of(error: VirtmemError) -> dict[str, t.Any]:
@@ -57,6 +58,7 @@ class Report:
     started: float = field(default_factory=time.monotonic)
     jobs: t.Sequence[Job] = ()
     notes: t.Sequence[str] = ()  # what to know of all domains together
+    host: tuple[str, HostMemory] | None = None  # the hypervisor's name and memory at the end, if it is to be told
     is_refused: bool = False  # whether the plans are beyond a guard
 
     @property
@@ -101,6 +103,30 @@ class Report:
             "guest": job.witness.word.guest.describe() if job else None,
         }
 
+    def memory(self, job: Job) -> dict[str, t.Any] | None:
+        """The guest's memory in all, if that is declared; None if nothing could be planned."""
+        planned = job.plan.memory if job.plan else None
+        if planned is None or job.observed is None:
+            return None
+        sums = {scope: self._sums(job.observed, scope, planned.sums[scope]) for scope in planned.sums}
+        live = job.observed.live
+        running = live is not None and LIVE in sums
+        return {
+            "declared": planned.declared,
+            **sums[LIVE if running else CONFIG].describe(),
+            "current": plugged_of(live) if live is not None else None,
+            "usable": job.witness.word.guest.total,
+            "at_boot": sums[CONFIG].effective if CONFIG in sums else None,
+        }
+
+    def _sums(self, observed: Domain, scope: str, planned: Sums) -> Sums:
+        """What is planned, or what is there once the task is through."""
+        definition = observed.scope(scope)
+        if self._as_planned or definition is None:
+            return planned
+        found = sums_of(definition)
+        return replace(found, fixed=planned.fixed, requested=found.fixed - planned.fixed)
+
     def device_result(self) -> dict[str, t.Any]:
         """The result of the module memory_device."""
         job = self.jobs[0] if self.jobs else None
@@ -115,9 +141,8 @@ class Report:
         domains = []
         for job in self.jobs:
             failure = failure_of(job.error) if job.error else None
-            domain = {**self.common(job), "name": job.order.domain, "devices": self.devices(job), "failure": failure}
-            domain["undeclared"] = list(job.plan.undeclared) if job.plan else []
-            domains.append(domain)
+            domain = {**self.common(job), "name": job.order.domain, "failure": failure}
+            domains.append({**domain, **self._of_guest(job)})
         result: dict[str, t.Any] = {
             "changed": any(domain["changed"] for domain in domains),
             "domains": domains,
@@ -132,6 +157,46 @@ class Report:
             result["diff"] = {side: self._layout_side(side) for side in ("before", "after")}
         return result
 
+    def _of_guest(self, job: Job | None) -> dict[str, t.Any]:
+        """The part of a result that is about all devices of a domain."""
+        return {
+            "memory": self.memory(job) if job else None,
+            "devices": self.devices(job) if job else [],
+            "undeclared": list(job.plan.undeclared) if job and job.plan else [],
+        }
+
+    def guest_result(self) -> dict[str, t.Any]:
+        """The result of the module guest_memory."""
+        job = self.jobs[0] if self.jobs else None
+        result = {**self.common(job), **self._of_guest(job), "duration": self.duration}
+        if job is not None and job.error is None and job.plan is not None:
+            result["msg"] = self._told(job)
+        if self.wants_diff and job and job.plan:
+            sides = {side: self._layout_side(side) for side in ("before", "after")}
+            result["diff"] = {side: shown[job.order.domain] for side, shown in sides.items()}
+        return result
+
+    def _told(self, job: Job) -> str:
+        """The result of a guest's memory in a sentence."""
+        told, found = self.memory(job), job.first
+        if told is None or found is None:
+            return ""
+        scope = LIVE if found.domain.live is not None else CONFIG
+        definition = found.domain.scope(scope)
+        before = total_of(definition) if definition is not None else 0
+        has = size.show(told["effective"])
+        parts = [f"{job.order.domain}: {has}" if before == told["effective"] else f"{job.order.domain}: "]
+        if before != told["effective"]:
+            parts[0] += f"{size.show(before)} to {has}" + ("" if self.planned_only else f" in {self.duration:.1f} s")
+        if told["at_boot"] not in (None, told["effective"]):
+            parts.append(f"{size.show(told['at_boot'])} from its next start on")
+        if told["usable"] is not None and not self.planned_only:
+            parts.append(f"the guest can use {size.about(told['usable'])}")
+        if self.host is not None:
+            name, memory = self.host
+            parts.append(f"{name} has {size.about(memory.available)} of {size.about(memory.total)} left")
+        return "; ".join(parts)
+
     def _layout_side(self, side: str) -> dict[str, t.Any]:
         shown: dict[str, t.Any] = {}
         for job in self.jobs:
@@ -144,7 +209,7 @@ class Report:
                 # Devices without an alias that have to go may be alike.
                 alike = sum(other.wish.describe() == name for other in job.devices[: len(devices)])
                 devices[f"{name} ({alike + 1})" if alike else name] = plan.diff()[side]
-            shown[job.order.domain] = {"devices": devices}
+            shown[job.order.domain] = {**self._memory_side(job.first, job.plan, side), "devices": devices}
             if job.order.declaration.readies and config is not None:
                 limit = None if config.max_memory is None else size.show(config.max_memory)
                 shown[job.order.domain].update(max_memory=limit, slots=config.slots, free_ports=config.free_ports)
@@ -153,3 +218,12 @@ class Report:
             if declared is not None and definition is not None:
                 shown[job.order.domain]["statistics_period"] = definition.period if side == "before" else declared
         return shown
+
+    def _memory_side(self, began: Plan, plan: Plan, side: str) -> dict[str, t.Any]:
+        """What the guest has in all, in each scope, if that is declared."""
+        if plan.memory is None:
+            return {}
+        definitions = {scope: began.domain.scope(scope) for scope in plan.memory.sums}
+        before = {scope: total_of(item) for scope, item in definitions.items() if item is not None}
+        after = {scope: sums.effective for scope, sums in plan.memory.sums.items()}
+        return {"memory": {scope: size.show(value) for scope, value in (before if side == "before" else after).items()}}

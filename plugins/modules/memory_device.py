@@ -280,11 +280,11 @@ error_code:
       C(connection_failed), C(connection_lost), C(device_vanished), C(domain_busy), C(domain_crashed),
       C(domain_not_found), C(domain_paused), C(domain_stopped), C(domain_vanished), C(guard_exceeded),
       C(guest_rejected_unplug), C(host_memory), C(insufficient_headroom), C(invalid_alias), C(invalid_block),
-      C(invalid_option), C(invalid_quantity), C(invalid_xml), C(libvirt_error), C(missing_dependency),
-      C(missing_option), C(needs_restart), C(no_acpi), C(no_free_slot), C(no_host_node), C(no_host_pages),
-      C(no_max_memory), C(no_numa_node), C(not_aligned), C(not_converged), C(not_usable), C(not_verified),
-      C(requested_exceeds_size), C(scope_unavailable), C(task_interrupted), C(unsupported). The collection's
-      troubleshooting guide explains each.
+      C(invalid_option), C(invalid_quantity), C(invalid_xml), C(libvirt_error), C(memory_above_devices),
+      C(memory_below_boot), C(missing_dependency), C(missing_option), C(needs_restart), C(no_acpi), C(no_free_slot),
+      C(no_host_node), C(no_host_pages), C(no_max_memory), C(no_numa_node), C(not_aligned), C(not_converged),
+      C(not_usable), C(not_verified), C(requested_exceeds_size), C(scope_unavailable), C(task_interrupted),
+      C(unsupported). The collection's troubleshooting guide explains each.
   returned: on failure
   type: str
   sample: not_converged

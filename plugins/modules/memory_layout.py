@@ -9,13 +9,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: memory_layout
-short_description: Declare the memory devices of many libvirt domains, and wait until all guests have them
+short_description: Declare the memory of many libvirt domains, and wait until all guests have it
 version_added: 0.1.0
 author:
   - virtmem.libvirt contributors (@virtmem)
 description:
-  - Does for many domains, and for all devices of each, what M(virtmem.libvirt.memory_device) does for one device,
-    over one connection.
+  - Does for many domains what M(virtmem.libvirt.guest_memory) does for one, by O(domains[].memory), and for all devices
+    of each what M(virtmem.libvirt.memory_device) does for one device, over one connection.
     Every request is sent first, then all guests are waited for at the same time, so that a hundred domains take
     little longer than the
     slowest of them.
@@ -31,6 +31,7 @@ description:
 extends_documentation_fragment:
   - virtmem.libvirt._attributes
   - virtmem.libvirt._connection
+  - virtmem.libvirt._guards
   - virtmem.libvirt._wait
 options:
   domains:
@@ -168,69 +169,49 @@ options:
           - Whether every device of the domain that is not in O(domains[].devices) is removed.
         type: bool
         default: false
+      memory:
+        description:
+          - As O(virtmem.libvirt.guest_memory#module:memory).
+        type: str
+      # From plugins/doc_fragments/_guest.py, by `make options`.
+      resize:
+        description:
+          - As O(virtmem.libvirt.guest_memory#module:resize).
+        type: str
+        choices: [any, grow, shrink, never]
+        default: any
       max_memory:
         description:
-          - The most memory that the domain can have with all its devices, libvirt's C(maxMemory). A quantity with a
-            unit, a multiple of 1MiB.
-          - It is a target. It never goes below what the devices need.
-          - A domain without NUMA gets one NUMA cell with all its memory and processors, which libvirt demands of it.
-            One that is to have a
-            dimm or nvdimm gets ACPI if it has none.
-          - Only the configuration can change. A running domain has it from its next boot on, see RV(restart_reasons).
+          - As O(virtmem.libvirt.guest_memory#module:max_memory).
         type: str
-      statistics_period:
-        description:
-          - How often the statistics of the domain's balloon are polled, in seconds; V(0) for never. They are what the
-            guest says of its own memory, see O(verify).
-          - Set at once in the running guest and in the configuration. It takes no restart.
-        type: int
       slots:
         description:
-          - The number of memory slots for DIMMs. libvirt before 9.5 counts every memory device, and a domain that
-            gets its first
-            O(domains[].max_memory) there gets 16 slots if this is not given.
-          - Only the configuration can change.
+          - As O(virtmem.libvirt.guest_memory#module:slots).
         type: int
       spare_ports:
         description:
-          - How many hot-plug ports (C(pcie-root-port)) the configuration is to have left when all declared devices
-            are in it. They are
-            what a virtio-mem or virtio-pmem device is plugged into while the domain runs. For q35 machines only.
-          - Only the configuration can change. Ports are never removed.
+          - As O(virtmem.libvirt.guest_memory#module:spare_ports).
         type: int
-  guards:
-    description:
-      - What the task may not go beyond. It is judged in the same read as the plan, in check mode too; a plan that goes
-        beyond it changes nothing in any domain.
-    type: dict
-    suboptions:
-      max_shrink:
+      statistics_period:
         description:
-          - The percentage of what all memory devices of the host may use by which this task may shrink its guests, all
-            together, such as V(50%). RV(error_code=guard_exceeded) otherwise.
-          - A virtio-mem device counts with its requested size, any other with its whole size. A domain that can't be
-            read, for example because another job holds it, does not count.
-        type: str
-      min_requested:
-        description:
-          - The task makes no virtio-mem device smaller than this, RV(error_code=guard_exceeded) otherwise. A quantity
-            with a unit. A device that is below it already, or grows, is not affected.
-        type: str
-      host_reserve:
-        description:
-          - What the host must have available after a growth of running guests, RV(error_code=host_memory) otherwise. A
-            quantity with a unit.
-          - Without it, a growth beyond what the host has available is warned of.
-        type: str
+          - As O(virtmem.libvirt.guest_memory#module:statistics_period).
+        type: int
 notes:
   - O(wait_timeout) is for the whole task, not for each domain.
 seealso:
+  - module: virtmem.libvirt.guest_memory
   - module: virtmem.libvirt.memory_device
   - module: virtmem.libvirt.memory_device_info
 """
 
 EXAMPLES = r"""
 - name: The guests of this hypervisor
+  virtmem.libvirt.memory_layout:
+    domains:
+      - {name: web1, memory: 6GiB}
+      - {name: db1, memory: 96GiB, max_memory: 256GiB}
+
+- name: The same, where it matters which devices that are
   virtmem.libvirt.memory_layout:
     domains:
       - name: web1
@@ -279,8 +260,8 @@ domains:
       type: dict
     devices:
       description:
-        - Each declared device as RV(virtmem.libvirt.memory_device#module:device), and those that
-          O(domains[].exclusive) removes.
+        - Each declared device as RV(virtmem.libvirt.memory_device#module:device), then those that take part in
+          O(domains[].memory), and those that O(domains[].exclusive) removes.
       type: list
       elements: dict
     steps:
@@ -296,6 +277,9 @@ domains:
       description: As RV(virtmem.libvirt.memory_device#module:restart_reasons).
       type: list
       elements: str
+    memory:
+      description: As RV(virtmem.libvirt.guest_memory#module:memory), V(null) if C(memory) is not declared.
+      type: dict
     undeclared:
       description:
         - The names of the devices that the domain has and that are not declared. They are left alone without

@@ -139,14 +139,33 @@ def declarations(draw: st.DrawFn) -> Declaration:
     """A device, or a whole layout."""
     aliases = draw(st.lists(st.sampled_from(ALIASES), min_size=1, max_size=3, unique=True))
     ready = draw(st.integers(0, 4)) == 0
+    declared = tuple(draw(wishes(alias)) for alias in aliases)
+    memory, resize = None, "any"
+    if draw(st.integers(0, 3)) == 0:
+        memory = GIB + draw(st.sampled_from([0, 256, 512, 1024, 2048, 255])) * MIB
+        resize = draw(st.sampled_from(["any", "any", "any", "grow", "shrink", "never"]))
+        # What takes part is declared without requested, or not at all.
+        declared = tuple(
+            replace(wish, requested=None if draw(st.booleans()) else wish.requested)
+            for wish in declared
+            if draw(st.integers(0, 2)) > 0
+        )
     return Declaration(
-        tuple(draw(wishes(alias)) for alias in aliases),
+        declared,
+        memory=memory,
+        resize=resize,
         exclusive=draw(st.integers(0, 9)) == 0,
         max_memory=draw(st.sampled_from([None, 16 * GIB, 32 * GIB])) if ready else None,
         slots=draw(st.sampled_from([None, 12])) if ready else None,
         spare_ports=draw(st.sampled_from([None, 2])) if ready else None,
         statistics_period=draw(st.sampled_from([None, None, None, None, 0, 5])),
     )
+
+
+def named(declaration: Declaration, number: int) -> str:
+    """The alias of a device that is declared, or of one that there may be."""
+    aliases = [t.cast(str, wish.alias) for wish in declaration.wishes] or [ALIASES[0]]
+    return aliases[number % len(aliases)]
 
 
 # --- what goes wrong
@@ -396,7 +415,7 @@ class Promises(RuleBasedStateMachine):
     )
     def disturbed(self, declaration: Declaration, what: str, number: int, at: int) -> None:
         """A task while someone else is at the domain, mostly at the very device."""
-        alias = t.cast(str, declaration.wishes[number % len(declaration.wishes)].alias)
+        alias = named(declaration, number)
         fault = model.Fault(at, lambda _connection: self.meddle(what, alias))
         self.task(declaration, [fault], meddled=True)
         if self.undefined:
@@ -437,7 +456,7 @@ class Promises(RuleBasedStateMachine):
             late.guest = "driver"
             self.libvirt.answer(OTHER)
 
-        alias = t.cast(str, mine.wishes[0].alias)
+        alias = named(mine, 0)
         self.libvirt.later(seconds, lambda: self.meddle(what, alias))
         self.libvirt.later(seconds + 1, wakes)
         connection = model.Connection(self.libvirt)
@@ -617,7 +636,9 @@ class Promises(RuleBasedStateMachine):
         for wish in declaration.wishes:
             live, config = (find(now.scopes[scope], wish.alias) for scope in (model.LIVE, model.CONFIG))
             runs, stored = now.scopes[model.LIVE] is not None, now.scopes[model.CONFIG] is not None
-            reasons = [reason for plan in job.devices if plan.wish == wish for reason in plan.restart_reasons]
+            reasons = [
+                reason for plan in job.devices if plan.wish.alias == wish.alias for reason in plan.restart_reasons
+            ]
             strict = wish.scope in ("live", "both")
             assert not (strict and reasons)
             if stored and wish.scope != "live":
@@ -628,6 +649,27 @@ class Promises(RuleBasedStateMachine):
                 asked, current = (model.number(live, f"target/{name}") for name in ("requested", "current"))
                 if live.get("model") == "virtio-mem" and wish.resize == "any":
                     assert asked == current, (asked, current, wish)
+
+        self.in_all(declaration, job, now)
+
+    @staticmethod
+    def in_all(declaration: Declaration, job: Job, now: Seen) -> None:
+        """What the guest has in all, where that is declared and nothing holds any of it."""
+        limited = any(wish.resize != "any" or wish.scope != "auto" for wish in declaration.wishes)
+        if declaration.memory is None or declaration.resize != "any" or limited or job.plan is None:
+            return
+        for scope, devices in now.scopes.items():
+            if devices is None or (scope == model.LIVE and job.plan.restart_reasons):
+                continue
+            path = "target/requested" if scope == model.CONFIG else "target/current"
+            sizes = {
+                "dimm": sum(model.size_of(item) for item in devices if item.get("model") == "dimm"),
+                "virtio-mem": sum(
+                    model.number(item, path) or 0 for item in devices if item.get("model") == "virtio-mem"
+                ),
+            }
+            has = GIB + sum(sizes.values()) * KIB
+            assert declaration.memory <= has < declaration.memory + 4 * MIB, (scope, has, declaration)
 
     @staticmethod
     def has(device: ET.Element | None, wish: Wish, scope: str) -> None:
@@ -655,7 +697,6 @@ class Promises(RuleBasedStateMachine):
     def nothing_else(self, before: Seen, declaration: Declaration, connection: model.Connection) -> None:
         """Whatever was not declared is as it was."""
         now = Seen.of(self.machine, declaration.readies)
-        aliases = {wish.alias for wish in declaration.wishes}
         assert now.rest == before.rest
         # The balloon is not what pays for a device, neither here nor at the next boot.
         assert now.balloon == before.balloon
@@ -665,7 +706,8 @@ class Promises(RuleBasedStateMachine):
             if declaration.exclusive:
                 continue
             others = [
-                [canonical(item) for item in side or () if model.alias_of(item) not in aliases] for side in (old, new)
+                [canonical(self.unsized(item, declaration)) for item in side or () if self.is_other(item, declaration)]
+                for side in (old, new)
             ]
             assert others[0] == others[1]
             # An element that nobody knows stays in a device that stays.
@@ -676,6 +718,22 @@ class Promises(RuleBasedStateMachine):
         may_go = {wish.alias for wish in declaration.wishes if wish.state == ABSENT or wish.replace}
         for what, of in connection.log:
             assert what != "unplug" or of in may_go or declaration.exclusive, (of, declaration)
+
+    @staticmethod
+    def is_other(device: ET.Element, declaration: Declaration) -> bool:
+        """Whether nobody declares it, nor was it made for the memory that is declared."""
+        alias = model.alias_of(device)
+        made = declaration.memory is not None and (alias or "").startswith("ua-mem")
+        return not made and all(alias != wish.alias for wish in declaration.wishes)
+
+    @staticmethod
+    def unsized(device: ET.Element, declaration: Declaration) -> ET.Element:
+        """A device as it must stay: what is requested of it moves if it takes part in the memory that is declared."""
+        bare = copy.deepcopy(device)
+        target, requested = bare.find("target"), bare.find("target/requested")
+        if declaration.memory is not None and target is not None and requested is not None:
+            target.remove(requested)
+        return bare
 
     @invariant()
     def the_sums_are_right(self) -> None:

@@ -128,19 +128,22 @@ FRAGMENT: options.Options = {
 
 
 def test_options_are_repeated_with_all_that_they_have() -> None:
-    text = f"top:\n  {options.MARK}\n  old:\n    type: str\nnext: 1\n"
-    made = options.renewed(text, "suboptions", FRAGMENT)
-    assert options.renewed(made, "suboptions", FRAGMENT) == made
+    text = f"top:\n  {options.mark('_device')}\n  old:\n    type: str\nnext: 1\n"
+    made = options.renewed(text, "suboptions", "_device", FRAGMENT)
+    assert options.renewed(made, "suboptions", "_device", FRAGMENT) == made
     read = yaml.safe_load(made)
     assert read["next"] == 1
     assert list(read["top"]) == list(FRAGMENT)
     assert read["top"]["kind"]["choices"] == ["a", "b"]
     assert read["top"]["kind"]["default"] == "a"
-    assert read["top"]["source"]["suboptions"]["path"]["description"] == [f"As O({options.MODULE}:source.path)."]
+    assert read["top"]["source"]["suboptions"]["path"]["description"] == [
+        f"As O({options.SOURCES['_device']}:source.path)."
+    ]
 
 
 def test_a_document_that_was_changed_by_hand_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in (options.SOURCE, *(place for place, _key in options.PLACES)):
+    fragments = [f"{options.FRAGMENTS}/{fragment}.py" for fragment in options.SOURCES]
+    for name in (*fragments, *(place for place, _key in options.PLACES)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text())
     monkeypatch.setattr(options, "ROOT", tmp_path)

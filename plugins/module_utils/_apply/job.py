@@ -119,10 +119,12 @@ class Running:
         declared = len(self.order.declaration.wishes)
         began, newest = self.first.devices, self.plan.devices
         whole = [replace(new, before=old.before) for old, new in zip(began[:declared], newest[:declared])]
-        # Those that had to go are planned for only as long as they are there.
+        # Those that nobody declares are planned for only as long as they are there.
         left = {_names(device): device for device in newest[declared:]}
         gone = dict.fromkeys(SCOPES)
-        whole += [replace(left.pop(_names(old), old), before=old.before, after=gone) for old in began[declared:]]
+        for old in began[declared:]:
+            new = left.pop(_names(old), None)
+            whole.append(replace(old, after=gone) if new is None else replace(new, before=old.before))
         return (*whole, *left.values())
 
     def plan_for(self, domain: Domain) -> Plan:
@@ -159,4 +161,5 @@ Job = t.Union[Refused, Planned, Running]
 
 def _names(device: DevicePlan) -> tuple[str | None, ...]:
     """How an undeclared device is recognised in another plan."""
-    return tuple(side.alias if side is not None else None for side in (device.before[LIVE], device.before[CONFIG]))
+    sides = (device.before[LIVE], device.before[CONFIG])
+    return (device.wish.alias, *(side.alias for side in sides if side is not None and not device.wish.alias))

@@ -228,6 +228,14 @@ class Hypervisor(Changes, Events):
         """
         return str(self._ask("describe the host", self._connection.getCapabilities))
 
+    def name(self) -> str:
+        """The hypervisor's own host name.
+
+        Raises:
+            VirtmemError: `connection_lost`, `libvirt_error`.
+        """
+        return str(self._ask("tell its name", self._connection.getHostname))
+
     def host_memory(self, nodes: t.Iterable[int] = (), pages: t.Sequence[int] = ()) -> HostMemory:
         """The memory of the hypervisor's machine.
 

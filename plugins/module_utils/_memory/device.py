@@ -77,7 +77,7 @@ class Definition:
     other_aliases: frozenset[str] = frozenset()  # of the devices that are no memory
     acpi: bool = True  # DIMMs are plugged through it
     current_memory: int | None = None  # <currentMemory>
-    cell_memory: int | None = None  # what the NUMA cells have together; None if there are none
+    cell_sizes: tuple[int, ...] = ()  # the memory of each cell of `cells`
     balloon: bool = True  # whether libvirt learns from the guest how much it uses
     period: int = 0  # how often the balloon's statistics are polled, in seconds; 0 for never
     active: bool = False  # whether this is a running guest's
@@ -88,6 +88,11 @@ class Definition:
     def base(self) -> int:
         """The memory without any device, in bytes."""
         return self.total - sum(device.size for device in self.devices)
+
+    @property
+    def cell_memory(self) -> int | None:
+        """What the NUMA cells have together, in bytes; None if there are none."""
+        return sum(self.cell_sizes) if self.cell_sizes else None
 
     def without(self, device: Device) -> Definition:
         """The definition after this device was taken out."""
@@ -192,6 +197,11 @@ class Wish(Properties):
     resize: str = "any"
     replace: bool = False
     adopt: bool | None = None  # whether a device without a user alias may get this one; None: nobody has said
+    live_requested: int | None = None  # what is requested in the running guest, where that is another number
+
+    def of_running(self) -> Wish:
+        """The wish as the running guest has it."""
+        return self if self.live_requested is None else replace(self, requested=self.live_requested)
 
     def describe(self) -> str:
         """How a message names the device that is wished for."""
@@ -207,6 +217,8 @@ class Declaration:
 
     wishes: tuple[Wish, ...] = ()
     exclusive: bool = False  # no other devices than these
+    memory: int | None = None  # what the guest is to have in all: boot memory, DIMMs and virtio-mem
+    resize: str = "any"  # the directions in which that may move
     max_memory: int | None = None
     slots: int | None = None
     spare_ports: int | None = None
@@ -254,7 +266,7 @@ class Readiness:
             max_memory=definition.max_memory if self.max_memory is None else self.max_memory,
             slots=definition.slots if self.slots is None else self.slots,
             cells=definition.cells if self.cell_memory is None else (0,),
-            cell_memory=definition.cell_memory if self.cell_memory is None else self.cell_memory,
+            cell_sizes=definition.cell_sizes if self.cell_memory is None else (self.cell_memory,),
             free_ports=(ports or 0) + self.ports if self.ports else ports,
             port_room=None if room is None else max(room - self.ports, 0),
             acpi=definition.acpi or self.acpi,

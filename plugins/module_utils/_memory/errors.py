@@ -40,6 +40,8 @@ ERROR_CODES: dict[str, str] = {
     "invalid_quantity": "A size has no unit, is negative, not a whole number, or too large.",
     "invalid_xml": "The domain's XML could not be read.",
     "libvirt_error": "libvirt refused or failed the operation, with the code in `details.libvirt_code`.",
+    "memory_above_devices": "The guest's devices can't hold what is declared for it in all.",
+    "memory_below_boot": "Boot memory, DIMMs and devices that do not take part are more than what is declared in all.",
     "missing_dependency": "libvirt-python or lxml is missing on the managed node.",
     "missing_option": "The device does not exist yet, and the task lacks what is needed to create it.",
     "needs_restart": "An explicit live scope was asked for something a running guest can't be given.",

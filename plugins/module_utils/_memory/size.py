@@ -53,6 +53,18 @@ def _bad(option: str, value: str, why: str, hint: str) -> VirtmemError:
     )
 
 
+def _with_unit(number: str) -> str:
+    """A bare number with the unit that was probably meant: nobody has 6144 GiB or 6 MiB."""
+    return number[:20] + ("GiB" if len(number.lstrip("0")) <= 3 and int(number) < 512 else "MiB")
+
+
+def binary(text: str) -> str:
+    """A quantity of a power of 1000 with the power of 1024 of the same letter; empty if it is none such."""
+    match = _QUANTITY.fullmatch(text.strip())
+    unit = match.group(2).upper() if match else ""
+    return f"{match.group(1)[:20]}{unit[0]}iB" if match and len(unit) == 2 and unit.endswith("B") else ""
+
+
 def parse(text: str, option: str = "size") -> int:
     """Bytes of a quantity such as `2GiB`, `512 MiB` or `0`.
 
@@ -87,7 +99,7 @@ def parse(text: str, option: str = "size") -> int:
             option,
             text,
             "has no unit.",
-            f"Write the unit, for example {text[:20]}MiB; the units are {UNITS_HELP}.",
+            f"Write the unit, for example {_with_unit(text)}; the units are {UNITS_HELP}.",
         )
     if text.startswith("-"):
         raise _bad(option, text, "is negative.", "A size is 0 or more.")

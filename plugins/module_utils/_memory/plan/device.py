@@ -151,7 +151,7 @@ class _Found:
             definition=definition,
             device=self.devices[LIVE],
             twin=self.devices[CONFIG],
-            wish=self.wish,
+            wish=self.wish.of_running(),
             circumstances=self.circumstances,
             strict=self.wish.scope != "auto",
             staged=CONFIG in self.scopes,

@@ -12,15 +12,17 @@ together is known before the first change.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .. import identity, support
 from ..device import ABSENT, CONFIG, LIVE, Declaration, Definition, Device, Domain, Readiness, Wish
 from ..errors import VirtmemError
 from ..rules.around import check_limit
+from ..total import GuestMemory
 from ..xml import writing
-from . import readiness
+from . import memory, readiness
 from .device import judge, plan_device
+from .memory import Entry
 from .step import ATTACH, GROW, PREPARE, REDEFINE, REMOVE, SHRINK, Circumstances, DevicePlan, Plan, Step
 
 
@@ -42,44 +44,48 @@ def evolved(domain: Domain, steps: t.Iterable[Step]) -> Domain:
     return domain
 
 
-def _rank(domain: Domain, wish: Wish) -> int:
+def _rank(domain: Domain, entry: Entry) -> int:
     """What is planned first is what makes room for the rest."""
+    wish = entry.wish
     if wish.state == ABSENT:
         return REMOVE
-    found = identity.select_all(domain, wish)
+    found = entry.known or identity.select_all(domain, wish)
     sides = [found[scope] for scope in domain.scopes()]
     if any(device is None or (wish.size or 0) > device.size for device in sides):
         return GROW  # whatever is requested of it elsewhere, it needs room itself
     if wish.size is not None and any(device is not None and wish.size < device.size for device in sides):
         return REMOVE  # what it has too much of is room for others, at once if it is replaced
-    now = [device.requested for device in found.values() if device is not None and device.requested is not None]
-    return SHRINK if wish.requested is not None and now and wish.requested < max(now) else GROW
+    wanted = {LIVE: wish.of_running().requested, CONFIG: wish.requested}
+    pairs = [(wanted[scope], device.requested) for scope, device in found.items() if device is not None]
+    return SHRINK if any(want is not None and has is not None and want < has for want, has in pairs) else GROW
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One device that is to be planned: a declared one, or one that must go because it is not declared."""
-
-    rank: int
-    wish: Wish
-    known: t.Mapping[str, Device | None] | None = None
-
-
-def _undeclared(domain: Domain, wishes: t.Sequence[Wish]) -> t.Iterator[_Task]:
-    """The devices that no wish names."""
-    declared = [device for wish in wishes for device in identity.select_all(domain, wish).values() if device]
-    for live, config in identity.pairs(domain):
-        sides = [device for device in (live, config) if device is not None]
-        if not any(device is side for device in declared for side in sides):
-            alias = next((device.user_alias for device in sides if device.user_alias), None)
-            wish = Wish(alias=alias or sides[0].alias, model=sides[0].model, state=ABSENT)
-            yield _Task(REMOVE, wish, {LIVE: live, CONFIG: config})
+def _surplus(domain: Domain, entries: t.Sequence[Entry]) -> t.Iterator[Entry]:
+    """The devices that no entry names: they must go."""
+    sides = [entry.known or identity.select_all(domain, entry.wish) for entry in entries]
+    for live, config in _others(domain, sides):
+        both = [device for device in (live, config) if device is not None]
+        alias = next((device.user_alias for device in both if device.user_alias), None)
+        wish = Wish(alias=alias or both[0].alias, model=both[0].model, state=ABSENT)
+        yield Entry(wish, {LIVE: live, CONFIG: config})
 
 
-def _names_of_undeclared(domain: Domain, wishes: t.Sequence[Wish]) -> t.Iterator[str]:
-    """The names of the devices that no wish names: one may be a declared device under the name that it had before."""
-    for task in _undeclared(domain, wishes):
-        yield task.wish.alias or task.wish.model or ""
+def _others(
+    domain: Domain, found: t.Iterable[t.Mapping[str, Device | None]]
+) -> t.Iterator[tuple[Device | None, Device | None]]:
+    """The devices of the domain that are none of these."""
+    named = [device for sides in found for device in sides.values() if device is not None]
+    for pair in identity.pairs(domain):
+        if not any(device is side for device in named for side in pair):
+            yield pair
+
+
+def _names_of_others(domain: Domain, plans: t.Iterable[DevicePlan]) -> t.Iterator[str]:
+    """The names of the devices that nobody declares: one may be a declared device under the name that it had before."""
+    for pair in _others(domain, (plan.before for plan in plans)):
+        sides = [device for device in pair if device is not None]
+        alias = next((device.user_alias for device in sides if device.user_alias), None)
+        yield alias or sides[0].alias or sides[0].model
 
 
 def _refuse_twins(wishes: t.Sequence[Wish]) -> None:
@@ -176,16 +182,9 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
     now = domain
     if domain.config is not None:
         now = domain.with_scope(CONFIG, readiness.provisional(declaration, domain.config, circumstances.versions))
-    tasks = [_Task(_rank(domain, wish), wish) for wish in declaration.wishes]
-    if declaration.exclusive:
-        tasks += _undeclared(domain, declaration.wishes)
-    plans: dict[int, DevicePlan] = {}
-    for index, task in sorted(enumerate(tasks), key=lambda item: item[1].rank):
-        plans[index] = _plan_task(now, task, circumstances)
-        now = evolved(now, plans[index].steps)
-        if task.wish.state != ABSENT:
-            _refuse_confusion(now, plans[index])
-    _refuse_one_device_twice(now, declaration.wishes)
+    entries, whole = _entries(now, declaration, circumstances)
+    plans, now = _planned(now, entries, circumstances)
+    _refuse_one_device_twice(now, [entry.wish for entry in entries if entry.known is None])
     _refuse_beyond_limit(domain, now)
     # In the order in which they were planned, which is the order in which they are taken.
     steps = [step for device in plans.values() for step in device.steps]
@@ -193,13 +192,48 @@ def plan_domain(domain: Domain, declaration: Declaration, circumstances: Circums
     steps = [*readiness.period_steps(declaration, domain), *steps]
     return Plan(
         domain=domain,
-        devices=tuple(plans[index] for index in range(len(tasks))),
+        devices=tuple(plans[place] for place in range(len(entries))),
         steps=tuple(steps),
         config=config,
         readiness_reasons=readiness.reasons(declaration, now, config) if config is not None else (),
-        undeclared=() if declaration.exclusive else tuple(_names_of_undeclared(domain, declaration.wishes)),
+        undeclared=() if declaration.exclusive else tuple(_names_of_others(domain, plans.values())),
+        memory=whole,
         readiness_warnings=readiness.warnings(domain) if any(step.ready for step in steps) else (),
     )
+
+
+def _entries(
+    domain: Domain, declaration: Declaration, circumstances: Circumstances
+) -> tuple[list[Entry], GuestMemory | None]:
+    """The devices that are to be planned: declared ones, those that a declared memory takes, and those that must go."""
+    entries = memory.declared(declaration)
+    own = memory.undeclared(domain, declaration)
+    surplus = list(_surplus(domain, [*entries, *own])) if declaration.exclusive else []
+    if declaration.memory is None:
+        return [*entries, *surplus], None
+    # What there is to share is known when the rest is planned.
+    tried, after = _planned(domain, [entry.tried(domain) for entry in [*entries, *surplus]], circumstances)
+    own = memory.resized(own, after, declaration) if own else memory.made(after, declaration)
+    shared, after = _planned(after, [entry.tried(after) for entry in own], circumstances)
+    first = [tried[place] for place in range(len(entries))]
+    plans = [*first, *(shared[place] for place in range(len(own)))]
+    entries, whole = memory.settled(after, declaration, [*entries, *own], plans)
+    _refuse_twins([entry.wish for entry in entries])
+    return [*entries, *surplus], whole
+
+
+def _planned(
+    domain: Domain, entries: t.Sequence[Entry], circumstances: Circumstances
+) -> tuple[dict[int, DevicePlan], Domain]:
+    """The plan of each entry by its place, in the order in which they are made, and the domain as they leave it."""
+    plans: dict[int, DevicePlan] = {}
+    ranks = {place: _rank(domain, entry) for place, entry in enumerate(entries)}
+    for place in sorted(ranks, key=lambda place: ranks[place]):
+        plans[place] = _plan_entry(domain, entries[place], ranks[place], circumstances)
+        domain = evolved(domain, plans[place].steps)
+        if entries[place].wish.state != ABSENT and entries[place].known is None:
+            _refuse_confusion(domain, plans[place])
+    return plans, domain
 
 
 def _judge(domain: Domain, declaration: Declaration, circumstances: Circumstances) -> None:
@@ -212,10 +246,10 @@ def _judge(domain: Domain, declaration: Declaration, circumstances: Circumstance
         raise problem
 
 
-def _plan_task(domain: Domain, task: _Task, circumstances: Circumstances) -> DevicePlan:
-    device = plan_device(domain, task.wish, circumstances, task.known)
+def _plan_entry(domain: Domain, entry: Entry, rank: int, circumstances: Circumstances) -> DevicePlan:
+    device = plan_device(domain, entry.wish, circumstances, entry.known)
     # A device's configuration goes with the guest's side of it; it does not hold up the next device's shrink.
-    ranked = tuple(replace(step, rank=task.rank) if step.rank > task.rank else step for step in device.steps)
+    ranked = tuple(replace(step, rank=rank) if step.rank > rank else step for step in device.steps)
     return replace(device, steps=ranked)
 
 

@@ -19,6 +19,7 @@ from ..device import CONFIG, Definition, Device, Domain, Host, Readiness, Wish
 from ..progress import Goal
 from ..properties import SIZES
 from ..size import show
+from ..total import GuestMemory
 from ..xml import reading, writing
 
 ATTACH = "attach"
@@ -129,6 +130,7 @@ class Plan:
     readiness_reasons: tuple[str, ...] = ()
     readiness_warnings: tuple[str, ...] = ()
     undeclared: tuple[str, ...] = ()  # the devices that are there, and that nobody declares
+    memory: GuestMemory | None = None  # the guest's memory in all, if that is declared
 
     @property
     def changed(self) -> bool:
@@ -149,7 +151,7 @@ class Plan:
     def restart_reasons(self) -> tuple[str, ...]:
         """What can only become real at the next boot."""
         told = [reason for device in self.devices for reason in device.restart_reasons]
-        return (*self.readiness_reasons, *told)
+        return (*self.readiness_reasons, *(self.memory.reasons if self.memory else ()), *told)
 
     @property
     def warnings(self) -> tuple[str, ...]:

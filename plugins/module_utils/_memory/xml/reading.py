@@ -185,7 +185,7 @@ def read_definition(text: str) -> Definition:
             port_room=room,
             acpi=root.find("features/acpi") is not None,
             current_memory=None if current is None else to_bytes(current),
-            cell_memory=sum(map(_cell_memory, cells)) if cells else None,
+            cell_sizes=tuple(map(_cell_memory, cells)),
             balloon=not any(item.get("model") == "none" for item in holder.iterchildren("memballoon")),
             period=to_int(raw(root, "devices/memballoon/stats/@period") or "0"),
             active=root.get("id") is not None,

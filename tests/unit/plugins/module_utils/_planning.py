@@ -75,7 +75,7 @@ def _made_ready(was: Definition, step: Step) -> Definition:
             was = replace(was, max_memory=int(limit.text) * KIB)
         was = replace(was, slots=int(limit.get("slots", was.slots)))
     if cell is not None:
-        was = replace(was, cells=(int(cell.get("id", "-1")),), cell_memory=int(cell.get("memory", "-1")) * KIB)
+        was = replace(was, cells=(int(cell.get("id", "-1")),), cell_sizes=(int(cell.get("memory", "-1")) * KIB,))
     ports = len(shown.findall("devices/controller"))
     return replace(
         was,

@@ -174,7 +174,7 @@ def test_every_call_that_changes_is_among_those_tried() -> None:
     """Whatever the hypervisor offers either reads, or is in the list above."""
     reads = {
         *("broken", "versions", "find", "read", "list_domains", "read_listed", "capabilities", "domain_capabilities"),
-        *("statistics", "host_memory"),
+        *("statistics", "host_memory", "name"),
         *("watch", "next_event", "wake", "notice_close", "stop_listening", "close"),
     }
     tried = {"attach", "update", "detach", "unplug", "define", "config_with_secrets", "poll_statistics"}

@@ -17,19 +17,32 @@ import pytest
 
 pytest.importorskip("ansible.module_utils.basic")
 
-from ansible_collections.virtmem.libvirt.plugins.doc_fragments import _connection, _device, _wait
+from ansible_collections.virtmem.libvirt.plugins.doc_fragments import (
+    _connection,
+    _device,
+    _guards,
+    _guest,
+    _wait,
+)
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _module, _observe, _options
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import calls
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import element
-from ansible_collections.virtmem.libvirt.plugins.modules import memory_device, memory_device_info, memory_layout
+from ansible_collections.virtmem.libvirt.plugins.modules import (
+    guest_memory,
+    memory_device,
+    memory_device_info,
+    memory_layout,
+)
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 
 FAMILIES = [
     (_options.CONNECTION_OPTIONS, _connection),
     (_options.DEVICE_OPTIONS, _device),
+    (_options.GUEST_OPTIONS, _guest),
+    (_options.GUARD_OPTIONS, _guards),
     (_options.WAIT_OPTIONS, _wait),
 ]
 
@@ -72,6 +85,7 @@ def test_the_options_of_the_other_modules_are_documented_too() -> None:
 def test_the_module_has_no_options_but_those() -> None:
     families = {name for spec, _fragment in FAMILIES for name in spec}
     assert not families & set(options_of(memory_device.DOCUMENTATION))
+    assert set(options_of(guest_memory.DOCUMENTATION)) == {"domain", "memory"}
 
 
 @pytest.mark.parametrize(
@@ -97,6 +111,30 @@ def test_a_bad_option_has_its_code(options: dict[str, t.Any], error_code: str, o
     assert caught.value.details["option"] == option
     assert caught.value.msg.startswith(f"{option}: ")
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "way_out"),
+    [
+        ("6", "6GiB"),
+        ("6144", "6144MiB"),
+        ("2Gi", "Write 2GiB"),
+        ("2GB", "Write 2GiB"),
+        ("1.5GiB", "1536MiB"),
+        ("2049KiB", "2MiB and 3MiB"),
+        ("6 gigs", "GiB"),
+    ],
+)
+def test_a_memory_that_can_not_be_read_is_told_as_it_must_be_written(text: str, way_out: str) -> None:
+    with pytest.raises(VirtmemError) as caught:
+        _options.guest_from({**DEFAULTS, "memory": text})
+    assert caught.value.details["option"] == "memory"
+    assert caught.value.msg.startswith("memory: ")
+    assert way_out in caught.value.hint
+
+
+def test_a_memory_in_any_unit_of_whole_mib() -> None:
+    assert _options.guest_from({**DEFAULTS, "memory": "6144 M"}).memory == 6 * GIB
 
 
 @pytest.mark.parametrize("option", ["node", "slot", "wait_timeout"])

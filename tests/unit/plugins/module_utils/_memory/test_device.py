@@ -96,7 +96,7 @@ def test_a_domain_describes_itself() -> None:
 
 def test_every_property_of_a_wish_is_one_of_a_device() -> None:
     """What is given is compared with the device by name, so a name that no device has would be forgotten."""
-    about_the_task = {"scope", "resize"}
+    about_the_task = {"scope", "resize", "live_requested"}
     devices = {item.name for item in dataclasses.fields(Device)}
     for item in dataclasses.fields(Wish):
         if item.type in ("str | None", "int | None"):

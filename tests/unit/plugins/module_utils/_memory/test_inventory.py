@@ -196,7 +196,7 @@ def test_what_can_be_started_depends_on_the_version() -> None:
 def accounted(scope: str, **values: t.Any) -> Domain:
     """A domain of 1 GiB and a device, with these sums in one scope."""
     device = plugged() if scope == "live" else helpers.virtio_mem()
-    right = helpers.definition(device, cell_memory=GIB, current_memory=2 * GIB)
+    right = helpers.definition(device, cell_sizes=(GIB,), current_memory=2 * GIB)
     return helpers.domain(**{scope: replace(right, **values)})
 
 
@@ -207,7 +207,7 @@ def accounted(scope: str, **values: t.Any) -> Domain:
         ({}, 0),
         ({"total": 5 * GIB + KIB}, 1),  # neither more
         ({"total": 4 * GIB}, 1),  # nor less than the cells and the devices
-        ({"cell_memory": None, "total": 6 * GIB}, 0),  # without cells, nothing says what it should be
+        ({"cell_sizes": (), "total": 6 * GIB}, 0),  # without cells, nothing says what it should be
         ({"current_memory": 5 * GIB}, 0),  # a balloon that is full
         ({"current_memory": 5 * GIB + KIB}, 1),
         ({"current_memory": None}, 0),

@@ -33,7 +33,7 @@ def test_every_property_has_a_field_and_every_field_a_row() -> None:
     beside = {item.name for item in fields(Device)} - set(properties.PROPERTIES)
     assert beside == {"current", "address", "xml", "position"}
     assert {item.name for item in fields(Wish)} - set(properties.PROPERTIES) == {
-        *("state", "scope", "resize", "replace", "adopt"),
+        *("state", "scope", "resize", "replace", "adopt", "live_requested"),
     }
 
 

@@ -138,11 +138,16 @@ domains:
       sample: false
     memory:
       description:
-        - Bytes of the running guest, or of the configuration if it does not run. C(base) is without devices,
-          C(total) with the whole size of each
-          (libvirt's C(memory)), C(current) what libvirt says is in use (C(currentMemory)).
+        - Bytes of the running guest, or of the configuration if it does not run.
+        - C(effective) is what it has in all, as RV(virtmem.libvirt.guest_memory#module:memory) counts it, which is
+          C(boot), C(dimms) and what is C(requested) of its virtio-mem devices. C(current) is what the running guest has
+          of these, and C(usable) what it counts itself, by O(guest). C(at_boot) is what it has in all from its next
+          start on, V(null) if the domain is transient.
+        - C(total) is with the whole size of each device (libvirt's C(memory)), C(balloon) what libvirt says is in use
+          (C(currentMemory)).
       type: dict
-      sample: {"base": 536870912, "total": 4831838208, "current": 1610612736}
+      sample: {"effective": 1610612736, "boot": 536870912, "dimms": 0, "requested": 1073741824, "current": 1073741824,
+               "usable": null, "at_boot": 1610612736, "total": 4831838208, "balloon": 1610612736}
     usable:
       description:
         - Whether the guest itself can use the memory that its devices have plugged, as far as that is known without a

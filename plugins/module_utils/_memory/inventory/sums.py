@@ -14,6 +14,7 @@ from ..device import Definition, Device, Domain, Host, HostMemory
 from ..errors import VirtmemError
 from ..models import MODELS
 from ..rules.around import needed
+from ..total import plugged_of, sums_of, total_of
 from .drift import DRIFTS, drift
 from .results import Pair, Selection, chosen, device_result, options_of
 
@@ -27,6 +28,22 @@ def _capacity(definition: Definition, versions: support.Versions) -> dict[str, t
         "slots": definition.slots,
         "slots_free": max(definition.slots - len(counted), 0),
         "ports_free": definition.free_ports,
+    }
+
+
+def _memory(domain: Domain, definition: Definition, usable: int | None) -> dict[str, t.Any]:
+    """What the guest has in all, as a declaration of its memory has it, and libvirt's own numbers."""
+    found = sums_of(definition)
+    return {
+        "effective": found.effective,
+        "boot": found.boot,
+        "dimms": found.dimms,
+        "requested": found.fixed,
+        "current": None if domain.live is None else plugged_of(domain.live),
+        "usable": usable,
+        "at_boot": None if domain.config is None else total_of(domain.config),
+        "total": definition.total,
+        "balloon": definition.current_memory,
     }
 
 
@@ -55,7 +72,7 @@ def describe(domain: Domain, selection: Selection, versions: support.Versions) -
     return {
         **domain.describe(),
         "managed_save": domain.saved is not None,
-        "memory": {"base": definition.base, "total": definition.total, "current": definition.current_memory},
+        "memory": _memory(domain, definition, word.guest.total if word else None),
         "most": None if domain.live is None else needed(domain.live),
         "usable": word.verdict.usable if word else None,
         "guest": word.guest.describe() if word else None,

@@ -165,6 +165,40 @@ def test_a_saved_state_that_brings_back_something_else() -> None:
     assert (changed["live"]["requested"], changed["config"]["requested"]) == ("0", "1GiB")
     assert added["live"] is None
     assert removed["config"] is None
+    assert removed["live"]["size"] == "1GiB"
+    assert "as missing" in added["message"]
+    assert "'requested': '0'" in changed["message"]
+
+
+def test_a_saved_state_is_compared_whatever_stands_before_it() -> None:
+    """A device of the running guest alone, or one without a name, hides none that comes after it."""
+    nameless = [helpers.dimm(size=GIB), helpers.dimm(size=2 * GIB)]
+    domain = saved(plugged(requested=0, current=0), *nameless, config=[*nameless, helpers.virtio_mem()])
+    domain = replace(domain, live=helpers.definition(helpers.dimm(alias="ua-live")))
+    assert ("managed_save", "ua-vm0") in kinds(domain)
+    assert len([kind for kind, _device in kinds(domain) if kind == "managed_save"]) == 1
+
+
+def test_a_difference_is_told_with_what_each_side_has() -> None:
+    live, config = plugged(node=1, size=2 * GIB), helpers.virtio_mem(node=None, size=4 * GIB)
+    texts = [
+        item["message"] for item in told(helpers.domain(helpers.definition(live), helpers.definition(config)))["drift"]
+    ]
+    assert any("node of ua-vm0 is 1 in the running guest and nothing in the configuration" in text for text in texts)
+    assert any("2GiB in the running guest and 4GiB in the configuration" in text for text in texts)
+
+
+def test_an_alignment_hides_no_other_difference() -> None:
+    live = plugged(size=GIB + 2 * MIB, requested=GIB, node=1)
+    config = helpers.virtio_mem(size=GIB + MIB, requested=GIB, node=0)
+    domain = helpers.domain(helpers.definition(live), helpers.definition(config))
+    assert [kind for kind, _device in kinds(domain) if kind == "property"] == ["property"]
+
+
+@pytest.mark.parametrize(("state", "shown"), [("running", "running"), ("", None)])
+def test_a_domain_that_can_not_be_read_is_told_with_what_is_known(state: str, shown: str | None) -> None:
+    found = sums.unreadable("web1", "u", state, True, VirtmemError("domain_busy", "It is busy.", {}, "Wait."))
+    assert (found["state"], found["problem"]["error_code"]) == (shown, "domain_busy")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +270,17 @@ def test_a_guest_cannot_use_less_than_what_its_devices_have_plugged() -> None:
 def test_memory_and_capacity_are_those_of_the_running_guest() -> None:
     live = helpers.definition(plugged(), current_memory=2 * GIB, free_ports=3)
     found = told(helpers.domain(live, helpers.definition(max_memory=99 * GIB)))
-    assert found["memory"] == {"base": GIB, "total": 5 * GIB, "current": 2 * GIB}
+    assert found["memory"] == {
+        "effective": 2 * GIB,
+        "boot": GIB,
+        "dimms": 0,
+        "requested": GIB,
+        "current": GIB,
+        "usable": None,
+        "at_boot": GIB,
+        "total": 5 * GIB,
+        "balloon": 2 * GIB,
+    }
     assert found["capacity"]["max_memory"] == 16 * GIB
     assert found["capacity"]["headroom"] == 11 * GIB
     assert found["capacity"]["ports_free"] == 3
@@ -386,6 +430,8 @@ def test_a_transient_domain_that_stopped_while_it_was_read_is_an_error_of_its_ow
     with pytest.raises(VirtmemError) as caught:
         told(Domain("web1", "u", "shutoff", persistent=False))
     assert caught.value.error_code == "domain_vanished"
+    assert "web1" in caught.value.msg
+    assert caught.value.details["state"] == "shutoff"
     assert caught.value.hint
 
 
@@ -419,4 +465,7 @@ def test_the_hosts_memory_is_told_by_node_and_pool() -> None:
         ],
     }
     assert sums.host_memory(None, None) is None
+    assert sums.host_memory(None, host) is None
+    assert sums.host_memory(memory, None) is None
+    assert sums.host_memory(replace(memory, free_pages={}), host)["pools"][0]["free"] is None  # type: ignore[index]
     assert sums.hypervisor(helpers.BOOKWORM, found)["memory"] == found

@@ -72,6 +72,7 @@ _value:
     - C(total), the bytes that all devices of the host may use; C(shrinks) and C(shrinks_percent), how much of it the
       plan takes from guests.
     - C(failures), by the domain's name; C(restart_reasons).
+    - C(sentence), the whole plan in a line.
   type: dict
 """
 

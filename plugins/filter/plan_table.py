@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..plugin_utils import _plan
+from ..plugin_utils import _table
 
 DOCUMENTATION = r"""
 name: plan_table
@@ -50,4 +50,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """The filter by its name."""
-        return {"plan_table": _plan.table}
+        return {"plan_table": _table.table}

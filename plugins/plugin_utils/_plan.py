@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
-"""What the results of memory_layout mean for people: a row for each device, a table, and what guards a host.
+"""What the results of memory_layout mean for people: a row for each device, sums, and what guards a host.
 
 Pure functions of results, for the filters of the role `sizing`. They run on the controller.
 """
@@ -13,14 +13,14 @@ from __future__ import annotations
 import typing as t
 
 from ..module_utils._memory.device import CONFIG, LIVE
-from ..module_utils._memory.size import parse, show
+from ..module_utils._memory.size import about, parse, show
 
 Result = t.Mapping[str, t.Any]
 Row = dict[str, t.Any]
 
 NOTHING = "nothing"
-# The name of the row that is about the domain itself.
-DOMAIN_ROW = "(domain)"
+# The names of the rows that are about no device: the domain itself, and what its guest has in all.
+DOMAIN_ROW, MEMORY_ROW = "(domain)", "(memory)"
 
 # Outcomes of a row once there is a failure, or once the plan was carried out.
 NOT_DONE, FAILED, UNCHANGED, REACHED, STAGED, DONE, REQUESTED = (
@@ -162,6 +162,39 @@ def _domain_row(planned: Result, declared: Result, capacity: Result) -> Row | No
     )
 
 
+def _in_all(memory: Result, running: bool) -> str:
+    """What a guest has in all; if the next boot brings something else, that too."""
+    now, later = memory["effective"], memory["at_boot"]
+    return f"{show(now)} ({show(later)} at boot)" if running and later not in (None, now) else show(now)
+
+
+def _memory_row(planned: Result, known: Result, scopes: t.Sequence[str]) -> Row | None:
+    """The row about what the guest has in all, if that is declared."""
+    memory, before = planned.get("memory"), known.get("memory")
+    if memory is None or not before:
+        return None
+    running = LIVE in scopes
+    was = {LIVE: before["effective"], CONFIG: before["at_boot"] if running else before["effective"]}
+    becomes = {LIVE: memory["effective"], CONFIG: memory["at_boot"] if running else memory["effective"]}
+    verbs = {
+        scope: "" if was[scope] == becomes[scope] else "grow" if becomes[scope] > was[scope] else "shrink"
+        for scope in scopes
+    }
+    return _new_row(
+        planned["name"],
+        MEMORY_ROW,
+        now=_in_all(before, running),
+        wanted=_in_all(memory, running) if memory["effective"] == memory["declared"] else _declared_of(memory, running),
+        action=_action(verbs),
+        restart=running and memory["at_boot"] not in (None, memory["effective"]),
+    )
+
+
+def _declared_of(memory: Result, running: bool) -> str:
+    """What is had in the end, with what was declared if that is another number: rounded, a floor, or staged."""
+    return f"{_in_all(memory, running)}, declared {show(memory['declared'])}"
+
+
 def _wish(device: Result) -> str:
     """What a declaration says of a device, if there is no plan that could."""
     if device.get("state") == "absent":
@@ -188,8 +221,8 @@ def _rows(planned: Result, known: Result, declared: Result) -> list[Row]:
     if planned["failure"]:
         return _unplanned_rows(planned, declared)
     name, scopes = planned["name"], _scopes(planned["domain"])
-    ready = _domain_row(planned, declared, known.get("capacity") or {})
-    rows = [*([ready] if ready else []), *(_device_row(name, device, scopes) for device in planned["devices"])]
+    own = [_domain_row(planned, declared, known.get("capacity") or {}), _memory_row(planned, known, scopes)]
+    rows = [*(row for row in own if row), *(_device_row(name, device, scopes) for device in planned["devices"])]
     return rows or [_new_row(name, DOMAIN_ROW, now="", wanted="no device is declared")]
 
 
@@ -211,9 +244,12 @@ def _undeclared_rows(planned: Result, known: Result) -> list[Row]:
 def _outcome(row: Row, planned: Result, applied: Result, device: Result | None) -> str:
     """What became of one row, told from the device as it is afterwards."""
     scopes = _scopes(applied["domain"])
-    is_device = row["device"] != DOMAIN_ROW
+    is_device = row["device"] not in (DOMAIN_ROW, MEMORY_ROW)
     there = device is not None and _both(device, scopes) == row["wanted"]
     late = device is not None and device["converged"] is False
+    if row["device"] == MEMORY_ROW:
+        memory = applied.get("memory") or {"current": None}
+        late = memory["current"] not in (None, memory.get("requested", 0) + memory.get("fixed", 0))
     # Of a domain that failed, what is there and was wanted has not failed.
     if applied["failure"] and (late or not there) and (is_device or row["action"] != NOTHING):
         return FAILED
@@ -224,7 +260,8 @@ def _outcome(row: Row, planned: Result, applied: Result, device: Result | None) 
     if row["action"] == NOTHING:
         return UNCHANGED
     # A stopped domain has no guest that could have reached anything.
-    return REACHED if is_device and planned["domain"]["state"] not in _STOPPED else DONE
+    is_guests = row["device"] != DOMAIN_ROW
+    return REACHED if is_guests and planned["domain"]["state"] not in _STOPPED else DONE
 
 
 def _reached(device: Result | None, scopes: t.Sequence[str]) -> str | None:
@@ -236,6 +273,14 @@ def _reached(device: Result | None, scopes: t.Sequence[str]) -> str | None:
     return show((live.get("current") or 0) if _is_resizable(live) else live["size"])
 
 
+def _reached_in_all(applied: Result) -> str | None:
+    """What a running guest has in all."""
+    memory = applied.get("memory")
+    if not memory or memory["current"] is None:
+        return None
+    return show(memory["boot"] + memory["dimms"] + memory["current"])
+
+
 def _with_outcomes(rows: list[Row], planned: Result, applied: Result | None, anything_failed: bool) -> list[Row]:
     if applied is None:
         idle = (UNCHANGED, NOT_DONE) if anything_failed else (None, None)
@@ -243,10 +288,12 @@ def _with_outcomes(rows: list[Row], planned: Result, applied: Result | None, any
         return [{**row, "outcome": outcomes[row["action"] != NOTHING]} for row in rows]
     # Both runs list the same devices in the same order, but for those that went meanwhile; the last rows are theirs.
     devices = [*applied["devices"], *[None] * len(rows)]
-    own = [None] if rows and rows[0]["device"] == DOMAIN_ROW else []
+    own = [None for row in rows if row["device"] in (DOMAIN_ROW, MEMORY_ROW)]
     told = []
     for row, device in zip(rows, [*own, *devices]):
         reached = _reached(device, _scopes(applied["domain"]))
+        if row["device"] == MEMORY_ROW:
+            reached = _reached_in_all(applied)
         told.append({**row, "outcome": _outcome(row, planned, applied, device), "reached": reached})
     return told
 
@@ -258,6 +305,24 @@ def _complaints(failures: t.Mapping[str, Result]) -> t.Iterator[str]:
         yield f"Failed: {text}"
         if failure.get("hint"):
             yield f"Hint: {failure['hint']}"
+
+
+def _sentence(domains: t.Sequence[Result], inventory: Result, restarts: t.Sequence[Row]) -> str:
+    """The whole plan in one line: how many guests grow, shrink and wait for a restart, and what the host has."""
+    moves = []
+    for domain in domains:
+        scope = LIVE if LIVE in _scopes(domain["domain"]) else CONFIG
+        sides = [(device["before"].get(scope), device.get(scope)) for device in domain["devices"] if device]
+        moves.append(0 if domain["failure"] else sum(_held(after) - _held(before) for before, after in sides))
+    grown, shrunk = [move for move in moves if move > 0], [-move for move in moves if move < 0]
+    waiting = len({row["domain"] for row in restarts})
+    parts = [f"{len(grown)} to grow by {show(sum(grown))}"] if grown else []
+    parts += [f"{len(shrunk)} to shrink by {show(sum(shrunk))}"] if shrunk else []
+    parts += [f"{waiting} to be shut down and started by their owners"] if waiting else []
+    guests = "1 guest" if len(domains) == 1 else f"{len(domains)} guests"
+    memory = (inventory.get("hypervisor") or {}).get("memory")
+    room = f" The host has {about(memory['available'])} of {about(memory['total'])} available." if memory else ""
+    return f"{guests}: {', '.join(parts) or 'nothing to do'}.{room}"
 
 
 def summary(planned: Result, inventory: Result, declared: t.Sequence[Result], applied: Result | None = None) -> Row:
@@ -299,6 +364,7 @@ def summary(planned: Result, inventory: Result, declared: t.Sequence[Result], ap
         "pending": [row for row in rows if row["action"] != NOTHING],
         "failures": failures,
         "restart_reasons": reasons,
+        "sentence": _sentence(domains, inventory, [row for row in rows if row["restart"]]),
         "notes": [*(f"After a restart: {reason}" for reason in reasons), *_complaints(failures)],
     }
 
@@ -329,36 +395,3 @@ def guard(plan: Result, max_shrink: float, min_requested: str) -> list[str]:
         if is_low and row["shrinks"] > 0 and row["resizable"]:
             complaints.append(f"{name} would shrink to {show(row['leaves'])}; sizing_min_requested is {show(least)}.")
     return complaints
-
-
-# --- the table
-
-_COLUMNS = (
-    ("domain", "DOMAIN"),
-    ("device", "DEVICE"),
-    ("now", "NOW"),
-    ("wanted", "WANTED"),
-    ("action", "WHAT HAPPENS"),
-    ("restart", "RESTART"),
-    ("reached", "REACHED"),
-    ("outcome", "OUTCOME"),
-)
-# Columns that are left out if no row has anything for them.
-_OPTIONAL = ("reached", "outcome")
-
-
-def _cell(value: t.Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "-" if value in (None, "") else str(value)
-
-
-def table(rows: t.Sequence[Result]) -> list[str]:
-    """The rows as lines of a table; no lines if there are no rows."""
-    if not rows:
-        return []
-    columns = [(name, title) for name, title in _COLUMNS if name not in _OPTIONAL or any(row.get(name) for row in rows)]
-    cells = [[title for _name, title in columns]]
-    cells += [[_cell(row.get(name)) for name, _title in columns] for row in rows]
-    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
-    return ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in cells]

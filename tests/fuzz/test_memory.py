@@ -93,7 +93,8 @@ def declarations(draw: st.DrawFn, domain: Domain) -> Declaration:
     memory = draw(st.integers(0, 2 * definition.total // MIB)) * MIB
     named = [item for item in definition.devices if item.user_alias and item.model == "virtio-mem"]
     wishes = []
-    if named and draw(st.booleans()):
+    by_name: bool = draw(st.booleans())
+    if named and by_name:
         for device in named:
             fixed = draw(st.integers(0, 3)) == 0
             resize = draw(st.sampled_from(("any", "any", "any", "grow", "shrink")))
@@ -129,7 +130,7 @@ def check_scope(plan: Plan, declaration: Declaration, scope: str) -> None:
     if not staged and not limited:
         assert declared <= sums.effective < declared + 256 * MIB
     moves = [
-        after.requested - (before.requested or 0)
+        (after.requested or 0) - (before.requested or 0)
         for device in plan.devices
         if (after := device.after.get(scope)) is not None and (before := device.before.get(scope)) is not None
         if after.model == "virtio-mem" and before.size == after.size

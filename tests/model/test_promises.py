@@ -706,7 +706,11 @@ class Promises(RuleBasedStateMachine):
             if declaration.exclusive:
                 continue
             others = [
-                [canonical(self.unsized(item, declaration)) for item in side or () if self.is_other(item, declaration)]
+                [
+                    canonical(self.unsized(item, declaration))
+                    for item in side or ()
+                    if self.is_other(item, declaration) and not self.joins(item, before, declaration)
+                ]
                 for side in (old, new)
             ]
             assert others[0] == others[1]
@@ -725,6 +729,12 @@ class Promises(RuleBasedStateMachine):
         alias = model.alias_of(device)
         made = declaration.memory is not None and (alias or "").startswith("ua-mem")
         return not made and all(alias != wish.alias for wish in declaration.wishes)
+
+    @staticmethod
+    def joins(device: ET.Element, before: Seen, declaration: Declaration) -> bool:
+        """Whether only one scope had it, so that a memory that is declared brings it into the other."""
+        sides = [find(side, model.alias_of(device)) for side in before.scopes.values()]
+        return declaration.memory is not None and device.get("model") == "virtio-mem" and None in sides
 
     @staticmethod
     def unsized(device: ET.Element, declaration: Declaration) -> ET.Element:

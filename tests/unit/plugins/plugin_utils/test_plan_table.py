@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible_collections.virtmem.libvirt.plugins.filter import plan_guard, plan_summary, plan_table
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _options
-from ansible_collections.virtmem.libvirt.plugins.plugin_utils import _plan
+from ansible_collections.virtmem.libvirt.plugins.plugin_utils import _plan, _table
 
 GIB = 1024**3
 ROLE = Path(_plan.__file__).parents[2] / "roles" / "sizing"
@@ -324,20 +324,117 @@ def test_a_removal_is_a_shrink() -> None:
 
 def test_the_table() -> None:
     rows = rows_of(layout(domain(both(2))), known(both(1)))
-    assert _plan.table(rows) == [
-        "DOMAIN  DEVICE  NOW           WANTED        WHAT HAPPENS         RESTART",
-        "web1    ua-vm0  1GiB of 8GiB  2GiB of 8GiB  grow (live, config)  no",
+    assert _table.table(rows) == [
+        "DOMAIN  DEVICE  NOW           WANTED        WHAT HAPPENS",
+        "web1    ua-vm0  1GiB of 8GiB  2GiB of 8GiB  grow (live, config)",
     ]
 
 
 def test_the_table_of_a_run_has_what_was_reached() -> None:
     rows = rows_of(layout(domain(both(2))), known(both(1)), applied=layout(domain(both(2))))
-    assert _plan.table(rows)[0].endswith("RESTART  REACHED  OUTCOME")
-    assert _plan.table(rows)[1].endswith("no       2GiB     reached")
+    assert _table.table(rows) == [
+        "DOMAIN  DEVICE  NOW          WANTED      WHAT        REACHED  OUTCOME",
+        "                                         HAPPENS",
+        "web1    ua-vm0  1GiB of      2GiB of     grow        2GiB     reached",
+        "                8GiB         8GiB        (live,",
+        "                                         config)",
+    ]
+
+
+@pytest.mark.parametrize("reached", [None, "3GiB"])
+def test_a_table_is_no_wider_than_a_terminal_and_loses_no_word(reached: str | None) -> None:
+    now = "16GiB of 64GiB (0 of 128GiB at boot), the guest has 1536MiB"
+    action = "grow (live), change and shrink (config)"
+    row = {"domain": "postgresql-0", "device": "ua-vm0", "now": now, "wanted": now, "action": action}
+    lines = _table.table([{**row, "restart": True, "reached": reached, "outcome": None}])
+    assert max(map(len, lines)) <= 80 - len('        "",')
+    told = " ".join(lines)
+    for word in f"{now} {action} yes".split():
+        assert word in told
+    # The first line of each row begins it, whatever follows.
+    assert lines[0].startswith("DOMAIN ")
+
+
+# --- what the guest has in all
+
+
+def memory(effective: int, at_boot: int | None, declared: int | None = None, current: int | None = None) -> Dict:
+    """The memory of a domain's result, sizes in GiB."""
+    sums = {"effective": effective, "boot": 1, "dimms": 0, "fixed": 0, "requested": effective - 1}
+    sums.update(declared=declared or effective, current=effective - 1 if current is None else current)
+    return {**{name: value * GIB for name, value in sums.items()}, "at_boot": at_boot and at_boot * GIB, "usable": None}
+
+
+def memory_row(before: Dict, after: Dict, applied: Dict | None = None, **more: t.Any) -> Dict:
+    """The row about the guest, which comes before its devices."""
+    planned = layout(domain(both(2), memory=after, **more))
+    result = applied and layout(domain(both(2), memory=applied, **more))
+    row, *devices = rows_of(planned, known(both(1), memory=before), {"name": "web1", "memory": "3GiB"}, result)
+    assert row["device"] == "(memory)"
+    assert [item["device"] for item in devices] == ["ua-vm0"]
+    return row
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (memory(2, 2), memory(3, 3), ("2GiB", "3GiB", "grow (live, config)", False)),
+        (memory(3, 3), memory(2, 2), ("3GiB", "2GiB", "shrink (live, config)", False)),
+        (memory(3, 3), memory(3, 3), ("3GiB", "3GiB", "nothing", False)),
+        (memory(2, 2), memory(2, 6, 6), ("2GiB", "2GiB (6GiB at boot), declared 6GiB", "grow (config)", True)),
+        (memory(2, 6), memory(2, 6, 6), ("2GiB (6GiB at boot)", "2GiB (6GiB at boot), declared 6GiB", "nothing", True)),
+        (memory(4, 4), memory(4, 4, 2), ("4GiB", "4GiB, declared 2GiB", "nothing", False)),  # a floor
+    ],
+)
+def test_the_row_of_a_guest(before: Dict, after: Dict, told: tuple[str, str, str, bool]) -> None:
+    row = memory_row(before, after)
+    assert (row["now"], row["wanted"], row["action"], row["restart"]) == told
+
+
+@pytest.mark.parametrize(
+    ("applied", "outcome", "reached"),
+    [
+        (memory(3, 3), "reached", "3GiB"),
+        (memory(3, 3, current=1), "requested", "2GiB"),
+        (memory(2, 3, 3), "reached", "2GiB"),
+    ],
+)
+def test_what_became_of_a_guest(applied: Dict, outcome: str, reached: str) -> None:
+    row = memory_row(memory(2, 2), memory(3, 3), applied)
+    assert (row["outcome"], row["reached"]) == (outcome, reached)
+
+
+def test_a_guest_that_failed_has_failed() -> None:
+    planned = layout(domain(both(2), memory=memory(3, 3)))
+    applied = layout(domain(both(2, current=1), memory=memory(3, 3, current=1), failure=failure("not_converged")))
+    row = rows_of(planned, known(both(1), memory=memory(2, 2)), {"name": "web1", "memory": "3GiB"}, applied)[0]
+    assert (row["device"], row["outcome"]) == ("(memory)", "failed")
+
+
+# --- the whole plan in a line
+
+
+def sentence(planned: Dict, inventory: Dict, **host: t.Any) -> str:
+    """What stands below the table."""
+    remember(planned, inventory)
+    told: str = _plan.summary(planned, {**inventory, **host}, [WISH])["sentence"]
+    return told
+
+
+def test_the_sentence() -> None:
+    host = {"hypervisor": {"memory": {"total": 128 * GIB, "available": 61 * GIB}}}
+    assert sentence(layout(domain(both(2))), known(both(1)), **host) == (
+        "1 guest: 1 to grow by 1GiB. The host has 61GiB of 128GiB available."
+    )
+    assert sentence(layout(domain(both(1))), known(both(3))) == "1 guest: 1 to shrink by 2GiB."
+    assert sentence(layout(domain(both(1))), known(both(1))) == "1 guest: nothing to do."
+    assert sentence(layout(domain(device(side(1), side(1, 16)))), known(both(1))) == (
+        "1 guest: 1 to be shut down and started by their owners."
+    )
 
 
 def test_no_rows_make_no_table() -> None:
-    assert _plan.table([]) == []
+    assert _table.table([]) == []
 
 
 def test_nothing_is_known_of_a_host_that_does_not_answer() -> None:
@@ -352,7 +449,7 @@ def test_the_filters_have_their_names() -> None:
     filters = {}
     for module in (plan_summary, plan_guard, plan_table):
         filters.update(module.FilterModule().filters())
-    assert filters == {"plan_summary": _plan.summary, "plan_guard": _plan.guard, "plan_table": _plan.table}
+    assert filters == {"plan_summary": _plan.summary, "plan_guard": _plan.guard, "plan_table": _table.table}
 
 
 def _specs() -> Dict:

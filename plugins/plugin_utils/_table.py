@@ -1,0 +1,64 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""The rows of a plan as a table that fits a terminal of 80 columns, whatever prints it."""
+
+from __future__ import annotations
+
+import textwrap
+import typing as t
+
+Row = t.Mapping[str, t.Any]
+
+_COLUMNS = (
+    ("domain", "DOMAIN"),
+    ("device", "DEVICE"),
+    ("now", "NOW"),
+    ("wanted", "WANTED"),
+    ("action", "WHAT HAPPENS"),
+    ("restart", "RESTART"),
+    ("reached", "REACHED"),
+    ("outcome", "OUTCOME"),
+)
+# Columns that are left out if no row has anything for them.
+_OPTIONAL = ("restart", "reached", "outcome")
+
+
+def _cell(value: t.Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value in (None, "") else str(value)
+
+
+# What is left of 80 columns by the ways in which Ansible prints a list: as JSON, with indentation, quotes and a comma.
+_WIDTH = 69
+
+
+def _widths(cells: t.Sequence[t.Sequence[str]]) -> list[int]:
+    """The width of each column: as much as its longest cell takes, until all of them fit; never less than a word."""
+    columns = list(zip(*cells))
+    widths = [max(map(len, column)) for column in columns]
+    least = [max(len(word) for text in column for word in text.split() or [""]) for column in columns]
+    while sum(widths) + 2 * (len(widths) - 1) > _WIDTH and widths != least:
+        widest = max((width, index) for index, width in enumerate(widths) if width > least[index])[1]
+        widths[widest] -= 1
+    return widths
+
+
+def table(rows: t.Sequence[Row]) -> list[str]:
+    """The rows as lines of a table; no lines if there are no rows."""
+    if not rows:
+        return []
+    columns = [(name, title) for name, title in _COLUMNS if name not in _OPTIONAL or any(row.get(name) for row in rows)]
+    cells = [[title for _name, title in columns]]
+    cells += [[_cell(row.get(name)) for name, _title in columns] for row in rows]
+    widths = _widths(cells)
+    lines = []
+    for row in cells:
+        wrapped = [textwrap.wrap(text, width, break_long_words=False) for text, width in zip(row, widths)]
+        for number in range(max(map(len, wrapped))):
+            parts = [part[number] if number < len(part) else "" for part in wrapped]
+            lines.append("  ".join(text.ljust(width) for text, width in zip(parts, widths)).rstrip())
+    return lines

@@ -87,19 +87,17 @@ def _size(option: str, text: str) -> int:
     return size.align_up(size.parse(text, option), size.KIB)
 
 
-def _whole(option: str, text: str) -> int:
-    """A quantity of whole MiB: what is no such thing is mostly another unit than was meant."""
-    value = size.parse(text, option)
-    if value % size.MIB == 0:
+def _in_all(option: str, text: str) -> int:
+    """What a guest is to have in all. A power of 1000 that makes no whole MiB is hardly what was meant."""
+    value, binary = _size(option, text), size.binary(text)
+    if not binary or value % size.MIB == 0:
         return value
     low, high = size.align_down(value, size.MIB), size.align_up(value, size.MIB)
-    binary = size.binary(text)
     raise VirtmemError(
         "not_aligned",
-        f"{option}: {size.shown(text)} is not a multiple of 1MiB.",
+        f"{option}: {size.shown(text)} is a power of 1000, and not a multiple of 1MiB.",
         {"option": option, "value": value, "unit": size.MIB, "below": low, "above": high},
-        (f"Write {binary}, if that is meant. " if binary else "")
-        + f"The nearest are {size.show(low)} and {size.show(high)}.",
+        f"Write {binary}, if that is meant. The nearest are {size.show(low)} and {size.show(high)}.",
     )
 
 
@@ -314,7 +312,7 @@ def guest_from(params: t.Mapping[str, t.Any]) -> Declaration:
         VirtmemError: an option has a value that can't be used.
     """
     return Declaration(
-        memory=_read(params, "memory", _whole),
+        memory=_read(params, "memory", _in_all),
         resize=params["resize"],
         max_memory=_read(params, "max_memory", _size),
         slots=_read(params, "slots", _number),

@@ -22,7 +22,7 @@ import typing as t
 
 from ._libvirt.calls import Outcome
 from ._libvirt.connection import Hypervisor, Listed, Reading
-from ._memory.errors import VirtmemError
+from ._memory.errors import VirtmemError, did_you_mean
 
 # How long a domain may take in all, in seconds, unless someone says otherwise.
 TIMEOUT = 10.0
@@ -55,11 +55,12 @@ def choose(listed: t.Sequence[Listed], wanted: t.Sequence[str] | None, uri: str)
         elif not found:
             found = [item for item in listed if text.replace("-", "").lower() == item.uuid.replace("-", "")]
             if not found:
+                asked = did_you_mean(text, (item.name for item in listed))
                 raise VirtmemError(
                     "domain_not_found",
                     f"domains: there is no domain {text} at {uri}.",
                     {"option": "domains", "value": text, "uri": uri},
-                    "Check the name with virsh list --all; a pattern such as web* may match nothing.",
+                    f"{asked} Check the name with virsh list --all; a pattern such as web* may match nothing.".lstrip(),
                 )
         chosen.update({item.uuid: item for item in found})
     return [item for item in listed if item.uuid in chosen]

@@ -36,7 +36,7 @@ options:
   memory:
     description:
       - What the guest is to have in all, its boot memory, DIMMs and virtio-mem devices together. A quantity with a unit
-        such as V(6GiB), a multiple of 1MiB. What persistent memory (V(nvdimm), V(virtio-pmem)) and V(sgx-epc) have does
+        such as V(6GiB). What persistent memory (V(nvdimm), V(virtio-pmem)) and V(sgx-epc) have does
         not count.
       - What the boot memory and the DIMMs leave open is requested of the virtio-mem devices that take part, in whole
         blocks, rounded up. These are the declared ones without C(requested), or all of the domain if no virtio-mem

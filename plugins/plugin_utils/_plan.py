@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 from ..module_utils._memory.device import CONFIG, LIVE
 from ..module_utils._memory.size import about, parse, show
 
@@ -345,7 +347,7 @@ def summary(planned: Result, inventory: Result, declared: t.Sequence[Result], ap
         wish, result = wishes[domain["name"]], results.get(domain["name"])
         before = known.get((domain["domain"] or {}).get("uuid"), {})
         mine = _rows(domain, before, wish)
-        exclusive = bool(wish.get("exclusive"))
+        exclusive = boolean(wish.get("exclusive", False), strict=False)
         mine = [*_with_outcomes(mine, domain, result, failed), *_undeclared_rows(domain, before)]
         rows += [{**row, "exclusive": exclusive} for row in mine]
     total = sum(
@@ -354,7 +356,8 @@ def summary(planned: Result, inventory: Result, declared: t.Sequence[Result], ap
         for device in domain.get("devices") or ()
     )
     shrinks = sum(max(row["shrinks"], 0) for row in rows)
-    failures = {domain["name"]: domain["failure"] for domain in last.get("domains") or () if domain["failure"]}
+    ended = [results.get(domain["name"], domain) for domain in domains]
+    failures = {domain["name"]: domain["failure"] for domain in ended if domain["failure"]}
     reasons = list(last.get("restart_reasons") or ())
     return {
         "rows": rows,

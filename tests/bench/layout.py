@@ -22,6 +22,9 @@ GUESTS, ROUNDS = 40, 7
 REAL = 8
 WAITS = 40
 TARGET_SCRIPT, TARGET_LOOP = 1.3, 1 / 20
+TARGET_NUMBER = 1.1
+# What the guests boot with.
+BOOT = 256
 TARGET_DELAY = 0.010  # seconds, of 95 in 100 waits
 ALIAS = "ua-vm0"
 HERE = Path(__file__).resolve().parent
@@ -54,6 +57,25 @@ def _module_alone(place: plays.Place, requested: str) -> float:
     """The module's own duration, as it tells it, without Ansible around it."""
     names = _names("bench-layout", GUESTS)
     (options,) = (task for name, task in _layout(place, names, requested, False).items() if name.startswith("virtmem"))
+    return _duration(place, options)
+
+
+def _by_number(place: plays.Place, requested: int) -> float:
+    """The same by what each guest is to have in all, with so many MiB requested in the end."""
+    domains = [{"name": name, "memory": f"{BOOT + requested}MiB"} for name in _names("bench-layout", GUESTS)]
+    return _duration(place, {"uri": place.lab.uri, "wait": False, "domains": domains})
+
+
+def _beside_devices(place: plays.Place) -> list[Row]:
+    ours, theirs = [], []
+    for _round in range(ROUNDS):
+        ours.append(_by_number(place, 256))
+        theirs.append(_module_alone(place, "128MiB"))
+    what = f"memory_layout, {GUESTS} guests by memory, without Ansible"
+    return [row(what, ours, "the same by their devices", theirs, TARGET_NUMBER)]
+
+
+def _duration(place: plays.Place, options: t.Mapping[str, t.Any]) -> float:
     module = "ansible_collections.virtmem.libvirt.plugins.modules.memory_layout"
     told = _output([str(place.python), "-m", module], place.modules(), json.dumps({"ANSIBLE_MODULE_ARGS": options}))
     result = json.loads(told)
@@ -137,8 +159,9 @@ def _delays(place: plays.Place) -> list[Row]:
 
 def bench(place: plays.Place) -> list[Row]:
     """Everything about many guests."""
-    place.lab.run("guests", "bench-layout", str(GUESTS), "--ports", "2", "--device", _device("128MiB"))
-    measured = _beside_a_script(place) + _beside_virsh(place)
+    many = ["guests", "bench-layout", str(GUESTS), "--memory", f"{BOOT}MiB", "--ports", "2"]
+    place.lab.run(*many, "--device", _device("128MiB"))
+    measured = _beside_a_script(place) + _beside_devices(place) + _beside_virsh(place)
     place.lab.run("delete", *_names("bench-layout", GUESTS))
     real = ["guests", "bench-real", str(REAL), "--kind", "driver", "--memory", "256MiB", "--ports", "2"]
     place.lab.run(*real, "--device", _device("128MiB"))

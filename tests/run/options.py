@@ -20,7 +20,7 @@ FRAGMENTS = "plugins/doc_fragments"
 # A fragment, and the module whose documentation has its text.
 SOURCES = {"_device": "virtmem.libvirt.memory_device#module", "_guest": "virtmem.libvirt.guest_memory#module"}
 # Where the blocks stand: the document, and the key above them.
-PLACES = (("plugins/modules/memory_layout.py", "suboptions"), ("roles/sizing/meta/argument_specs.yml", "options"))
+PLACES = (("plugins/modules/memory_layout.py", "suboptions"),)
 
 
 def mark(fragment: str) -> str:

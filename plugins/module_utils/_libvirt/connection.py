@@ -19,7 +19,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._memory.device import CONFIG, LIVE, SCOPES, HostMemory, Statistics
-from .._memory.errors import VirtmemError
+from .._memory.errors import VirtmemError, did_you_mean
 from .._memory.size import KIB
 from .._memory.support import Versions
 from .calls import ACCESS_HINT, in_time, translate
@@ -102,12 +102,16 @@ class Hypervisor(Changes, Events):
             uuid: str = handle.UUIDString()
             self._domains[uuid] = handle
             return uuid
+        asked = did_you_mean(domain, self._ask("list the domains", self._names))
         raise VirtmemError(
             "domain_not_found",
             f"domain: there is no domain {domain} at {self._uri}.",
             {"option": "domain", "value": domain, "uri": self._uri},
-            "Check the name with virsh list --all, and whether uri is the hypervisor that has it.",
+            f"{asked} Check the name with virsh list --all, and whether uri is the hypervisor that has it.".lstrip(),
         )
+
+    def _names(self) -> list[str]:
+        return [domain.name() for domain in self._connection.listAllDomains(0)]
 
     def _lookup(self, domain: str) -> t.Any:
         """libvirt's domain, by its UUID or its name; None if there is none."""

@@ -471,12 +471,16 @@ def _shape(options: t.Mapping[str, t.Any]) -> Dict:
     }
 
 
-def test_the_role_declares_what_the_module_takes() -> None:
+def test_the_role_waits_as_the_module_does() -> None:
     specs = _specs()
-    assert _shape({"domains": specs["sizing_domains"]}) == _shape({"domains": _options.LAYOUT_OPTIONS["domains"]})
     for name, option in _options.WAIT_OPTIONS.items():
         if name != "wait_timeout":  # for a whole host
             assert _shape({name: specs[f"sizing_{name}"]}) == _shape({name: option})
+
+
+def test_the_role_knows_its_own_variables() -> None:
+    known = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["__sizing_variables"]
+    assert known == [*_specs(), "sizing_hosts", "sizing_serial", "sizing_result"]
 
 
 def test_the_defaults_are_those_that_are_documented() -> None:

@@ -323,3 +323,127 @@ def test_the_rest_is_read_too() -> None:
     assert not around.is_pc
     assert read(machine="pc-i440fx-7.2").is_pc
     assert HugePages() in read(PAGES.format("")).huge_pages
+
+
+# --- how it is read
+
+
+@pytest.mark.parametrize(
+    ("inner", "nodes"),
+    [
+        ("", {}),
+        ("<memory nodeset='0-1'/>", {0: (0, 1), 1: (0, 1)}),  # strict unless it says otherwise
+        ("<memory mode='strict' nodeset='1'/>", {0: (1,), 1: (1,)}),
+        ("<memory mode='preferred' nodeset='1'/>", {}),
+        ("<memory mode='strict' placement='auto'/>", {}),  # what numad chooses is not known
+        ("<memnode cellid='1' mode='strict' nodeset='3'/>", {1: (3,)}),
+        ("<memory nodeset='0'/><memnode cellid='1' mode='strict' nodeset='2'/>", {0: (0,), 1: (2,)}),
+        ("<memory nodeset='0'/><memnode cellid='1' mode='preferred' nodeset='2'/>", {0: (0,)}),
+        ("<memnode cellid='1' mode='preferred' nodeset='2'/>", {}),
+    ],
+)
+def test_the_strict_nodes_of_each_cell(inner: str, nodes: dict[int, tuple[int, ...]]) -> None:
+    cells = "<cpu><numa><cell id='0' memory='1'/><cell id='1' memory='1'/></numa></cpu>"
+    assert read(f"<numatune>{inner}</numatune>", cells).strict_nodes == nodes
+
+
+def test_cells_without_a_number_are_counted() -> None:
+    cells = "<cpu><numa><cell memory='1'/><cell memory='1'/></numa></cpu>"
+    assert read("<numatune><memory nodeset='0'/></numatune>", cells).strict_nodes == {0: (0,), 1: (0,)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "inner", "bits"),
+    [
+        ("qemu", "", 40),
+        ("kvm", "", None),
+        ("qemu", "<cpu mode='host-passthrough'/>", None),
+        ("qemu", "<cpu mode='maximum'/>", None),
+        ("qemu", "<cpu mode='custom'><model>EPYC</model></cpu>", 40),
+        ("kvm", "<cpu><maxphysaddr mode='emulate' bits='42'/></cpu>", 42),
+        ("qemu", "<cpu><maxphysaddr mode='passthrough'/></cpu>", None),
+    ],
+)
+def test_the_address_bits_of_a_guest(kind: str, inner: str, bits: int | None) -> None:
+    xml = f"<domain type='{kind}'><os><type arch='x86_64' machine='q35'>hvm</type></os>{inner}</domain>"
+    around = reading.read_definition(xml).around
+    assert (around.address_bits, around.machine) == (bits, "q35")
+
+
+@pytest.mark.parametrize(
+    ("inner", "counted"),
+    [("<hostdev type='pci'/><hostdev type='usb'/>", 1), ("<hostdev type='mdev'/><interface type='hostdev'/>", 2)],
+)
+def test_devices_of_the_host_that_are_passed_through(inner: str, counted: int) -> None:
+    assert reading.read_definition(f"<domain><devices>{inner}</devices></domain>").around.passed_through == counted
+
+
+@pytest.mark.parametrize(
+    ("inner", "is_amd"),
+    [
+        ("", True),  # qemu64
+        ("<cpu><model>EPYC-Rome</model></cpu>", True),
+        ("<cpu><model>Skylake-Server</model></cpu>", False),
+    ],
+)
+def test_whose_processor_a_guest_has(inner: str, is_amd: bool) -> None:
+    assert reading.read_definition(f"<domain>{inner}</domain>").around.is_amd is is_amd
+
+
+def free(controllers: str, devices: str = "") -> int | None:
+    """How many places a machine with these PCI controllers has left."""
+    return reading.read_definition(f"<domain><devices>{controllers}{devices}</devices></domain>").free_ports
+
+
+def at(bus: int, slot: int) -> str:
+    """A disk at this place of the guest."""
+    return f"<disk><address type='pci' bus='{bus:#04x}' slot='{slot:#04x}'/></disk>"
+
+
+CONVENTIONAL = "<controller type='pci' index='0' model='pci-root'/>"
+BRIDGE = "<controller type='pci' index='1' model='pci-bridge'/>"
+
+
+@pytest.mark.parametrize(
+    ("controllers", "devices", "slots"),
+    [
+        (CONVENTIONAL, "", 30),  # two are the host bridge's and the chipset's
+        (CONVENTIONAL, at(0, 5) + at(0, 1), 29),
+        (CONVENTIONAL, at(3, 5), 30),  # on no bus of its own
+        (CONVENTIONAL + BRIDGE, at(1, 4), 30 + 30),  # and the first of a bridge
+        (CONVENTIONAL + "<controller type='pci' index='1' model='dmi-to-pci-bridge'/>", "", 30),
+        (CONVENTIONAL.replace(" index='0'", ""), "", 30),
+    ],
+)
+def test_the_free_slots_of_conventional_pci(controllers: str, devices: str, slots: int) -> None:
+    assert free(controllers, devices) == slots
+
+
+EXPRESS = "<controller type='pci' index='0' model='pcie-root'/>"
+PORTS = "".join(f"<controller type='pci' index='{number}' model='pcie-root-port'/>" for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("controllers", "devices", "ports"),
+    [
+        ("", "", None),  # no PCI at all
+        (EXPRESS, "", 0),
+        (EXPRESS + PORTS, "", 3),
+        (EXPRESS + PORTS, at(2, 0) + at(0, 4), 2),
+        (EXPRESS + PORTS.replace("/>", "><target hotplug='off'/></controller>", 1), "", 2),
+        (EXPRESS + PORTS.replace("/>", "><target hotplug='on'/></controller>", 1), "", 3),
+        (EXPRESS + "<controller type='pci' index='4' model='pcie-switch-downstream-port'/>", "", 1),
+        (EXPRESS + "<controller type='usb' index='1' model='pcie-root-port'/>", "", 0),
+        # An address of the host's is none of the guest's.
+        (EXPRESS + PORTS, "<hostdev><source><address type='pci' bus='0x02' slot='0x00'/></source></hostdev>", 3),
+    ],
+)
+def test_the_free_ports_of_pci_express(controllers: str, devices: str, ports: int | None) -> None:
+    assert free(controllers, devices) == ports
+
+
+def test_the_memory_of_cells_in_any_unit() -> None:
+    cells = "<cell memory='1048576'/><cell memory='2' unit='GiB'/><cell memory='1' unit='b'/>"
+    found = reading.read_definition(f"<domain><cpu><numa>{cells}</numa></cpu></domain>")
+    assert (found.cells, found.cell_sizes) == ((0, 1, 2), (GIB, 2 * GIB, 1024))
+    assert found.cell_memory == 3 * GIB + 1024

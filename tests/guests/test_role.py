@@ -80,7 +80,7 @@ class Guest:
 
     def look(self) -> dict[str, str]:
         """What the role sees of it."""
-        lines = self.ask("sh -s", (ROLE / "files" / "look.sh").read_text()).splitlines()
+        lines = self.ask("sh -s now", (ROLE / "files" / "look.sh").read_text()).splitlines()
         return dict(t.cast("tuple[str, str]", tuple(line.split("=", 1))) for line in lines)
 
     def ansible(self, *command: str) -> str:

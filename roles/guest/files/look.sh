@@ -4,6 +4,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # What the guest is and has, a line NAME=VALUE each. It changes nothing.
+#
+# Usage: look.sh now|image; in an image, the kernel that runs is somebody else's.
+
+mode=$1
 
 memory=/sys/devices/system/memory
 parameters=/sys/module/memory_hotplug/parameters
@@ -11,9 +15,11 @@ parameters=/sys/module/memory_hotplug/parameters
 read_file() { cat "$1" 2>/dev/null; }
 # yes if this succeeds.
 is() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
-# Those that count: the kernel that runs, and for an image each that is installed.
+# Those that count: the kernel that runs, and in an image each that is installed.
 kernels='/lib/modules/*'
-[ -n "$(read_file $memory/auto_online_blocks)" ] && [ -d "/lib/modules/$(uname -r)" ] && kernels=/lib/modules/$(uname -r)
+[ "$mode" = now ] && [ -d "/lib/modules/$(uname -r)" ] && kernels=/lib/modules/$(uname -r)
+# Whether the kernel that runs has it at work.
+works() { [ "$mode" = now ] && [ -d "/sys/bus/virtio/drivers/$1" ]; }
 
 echo "system=$(uname -s)"
 echo "kernel=$(uname -r)"
@@ -31,9 +37,9 @@ echo "udev=$(is command -v udevadm)"
 drivers=
 loaded=
 for driver in virtio_mem virtio_balloon; do
-    [ -d /sys/bus/virtio/drivers/$driver ] && loaded="$loaded $driver"
+    works $driver && loaded="$loaded $driver"
     for kernel in $kernels; do
-        if [ -d /sys/bus/virtio/drivers/$driver ] || grep -qs "/$driver\.ko" "$kernel/modules.builtin" "$kernel/modules.dep"; then
+        if works $driver || grep -qs "/$driver\.ko" "$kernel/modules.builtin" "$kernel/modules.dep"; then
             drivers="$drivers $driver"
             break
         fi

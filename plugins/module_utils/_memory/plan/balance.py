@@ -218,7 +218,7 @@ def _of_one_block(spread: t.Mapping[str, Fraction], mine: t.Sequence[Share], tot
 
 
 def portions(nodes: t.Mapping[int, Node], total: int, unit: int) -> dict[int, int]:
-    """What is left of a total for new devices, one for each node with boot memory, in whole units and no more.
+    """What is left of a total for new devices, one for each node with boot memory, in whole units and never above it.
 
     Args:
         nodes: what each has already.

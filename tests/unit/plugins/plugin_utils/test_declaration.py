@@ -39,9 +39,9 @@ def test_a_declaration_that_can_be_read(domains: t.Any) -> None:
     ("domains", "told"),
     [
         (device(request="1GiB"), "web1, ua-vm0: no option 'request'. Did you mean requested?"),
-        ([{"name": "web1", "memroy": "1GiB"}], "web1: no option 'memroy'. Did you mean memory?"),
-        ([{"nmae": "web1"}], "number 1: no option 'nmae'. Did you mean name?"),
-        (device(source={"paht": "/x"}), "web1, ua-vm0, source: no option 'paht'. Did you mean path?"),
+        ([{"name": "web1", "memory_mb": "1GiB"}], "web1: no option 'memory_mb'. Did you mean memory?"),
+        ([{"names": "web1"}], "number 1: no option 'names'. Did you mean name?"),
+        (device(source={"paths": "/x"}), "web1, ua-vm0, source: no option 'paths'. Did you mean path?"),
         (device(source="/x"), "web1, ua-vm0, source: '/x' is no dictionary of options."),
         ([{"name": "web1", "devices": {}}], "web1: devices is no list."),
         ([{"name": "web1", "devices": ["ua-vm0"]}], "web1, number 1: 'ua-vm0' is no dictionary of options."),

@@ -81,7 +81,11 @@ def domains(draw: st.DrawFn) -> Domain:
         for place, device in enumerate(config.devices)
     ]
     live = replace(config, devices=tuple(named))
-    if kind == "differs" and live.devices:
+    if kind == "differs" and draw(st.booleans()):
+        # More boot memory until the restart, which a running guest can't give back.
+        boot = (live.cell_sizes[0] + 4 * GIB, *live.cell_sizes[1:])
+        live = replace(live, cell_sizes=boot, total=live.total + 4 * GIB, max_memory=(live.max_memory or 0) + 4 * GIB)
+    elif kind == "differs" and live.devices:
         live = live.without(live.devices[draw(st.integers(0, len(live.devices) - 1))])
     return helpers.domain(live=live, config=None if kind == "transient" else config)
 

@@ -206,7 +206,7 @@ def _entries(
     domain: Domain, declaration: Declaration, circumstances: Circumstances
 ) -> tuple[list[Entry], GuestMemory | None]:
     """The devices that are to be planned: declared ones, those that a declared memory takes, and those that must go."""
-    entries = memory.declared(declaration)
+    entries = memory.declared(domain, declaration)
     own = memory.undeclared(domain, declaration)
     surplus = list(_surplus(domain, [*entries, *own])) if declaration.exclusive else []
     if declaration.memory is None:

@@ -63,27 +63,34 @@ def _nodes(definition: Definition, sharing: t.Collection[Device]) -> dict[int, N
 # --- which devices take part
 
 
-def declared(declaration: Declaration) -> list[Entry]:
+def declared(domain: Domain, declaration: Declaration) -> list[Entry]:
     """The declared devices."""
-    return [Entry(wish, shares=declaration.memory is not None and _takes_part(wish)) for wish in declaration.wishes]
+    shares = declaration.memory is not None
+    return [Entry(wish, shares=shares and _takes_part(domain, wish)) for wish in declaration.wishes]
 
 
-def _takes_part(wish: Wish) -> bool:
-    resizable = wish.model is None or models.facts(wish.model).resizable
-    return resizable and wish.state != ABSENT and wish.requested is None
+def _takes_part(domain: Domain, wish: Wish) -> bool:
+    return wish.requested is None and _is_resizable(domain, wish)
 
 
-def _declares_one(declaration: Declaration) -> bool:
+def _is_resizable(domain: Domain, wish: Wish) -> bool:
+    """Whether it declares a virtio-mem device: by its model, or as the name of one."""
+    if wish.state == ABSENT:
+        return False
+    if wish.model is not None:
+        return models.facts(wish.model).resizable
+    sides = identity.select_all(domain, wish).values()
+    return any(side is not None and models.facts(side.model).resizable for side in sides)
+
+
+def _declares_one(domain: Domain, declaration: Declaration) -> bool:
     """Whether a virtio-mem device is declared: then those that are not do not take part."""
-    return any(
-        wish.state != ABSENT and (models.facts(wish.model).resizable or wish.model is None)
-        for wish in declaration.wishes
-    )
+    return any(_is_resizable(domain, wish) for wish in declaration.wishes)
 
 
 def undeclared(domain: Domain, declaration: Declaration) -> list[Entry]:
     """The domain's own virtio-mem devices, which take part where none is declared."""
-    if declaration.memory is None or _declares_one(declaration):
+    if declaration.memory is None or _declares_one(domain, declaration):
         return []
     named = [side for wish in declaration.wishes for side in identity.select_all(domain, wish).values() if side]
     found = []
@@ -110,7 +117,7 @@ def made(domain: Domain, declaration: Declaration) -> list[Entry]:
         VirtmemError: the alias of one belongs to something else.
     """
     definition = domain.config or domain.live
-    if declaration.memory is None or definition is None or _declares_one(declaration):
+    if declaration.memory is None or definition is None or _declares_one(domain, declaration):
         return []
     limit = declaration.max_memory if declaration.max_memory is not None else definition.max_memory
     is_enough = declaration.max_memory is None and total_of(definition) >= declaration.memory
@@ -235,12 +242,11 @@ def _target(side: _Side, declaration: Declaration, is_new: bool) -> tuple[int, V
     now = side.now
     if wanted != now and not (is_new and wanted > 0) and not may_move(now, wanted, declaration.resize):
         return now, None
-    if wanted < 0:
-        return 0, _belowboot_of(side, declaration)
-    if wanted > side.room:
-        return side.room, _above_devices(side, declaration)
     most = sum(share.high for share in side.shares)
-    return t.cast(int, least(min(wanted, most), side.shares)), None
+    target = t.cast(int, least(min(max(wanted, 0), most), side.shares))
+    if wanted < 0:
+        return target, _below_boot(side, declaration)
+    return target, _above_devices(side, declaration) if wanted > side.room else None
 
 
 def settled(
@@ -312,7 +318,7 @@ def _details(side: _Side, declaration: Declaration) -> dict[str, t.Any]:
     }
 
 
-def _belowboot_of(side: _Side, declaration: Declaration) -> VirtmemError:
+def _below_boot(side: _Side, declaration: Declaration) -> VirtmemError:
     sums, wanted = side.sums, declaration.memory or 0
     return VirtmemError(
         "memory_below_boot",
@@ -340,7 +346,7 @@ def _above_devices(side: _Side, declaration: Declaration) -> VirtmemError:
 def _more_room(side: _Side, declaration: Declaration, missing: int) -> str:
     """The line to write."""
     devices = list(side.sharing.values())
-    if all((device.alias or "").startswith(MADE) for device in devices) and not _declares_one(declaration):
+    if all((device.alias or "").startswith(MADE) for device in devices) and not declaration.wishes:
         limit = align_up(side.definition.total + missing, GIB)
         return f"Declare max_memory: {show(limit)} or more; the guest can have it from its next start on."
     if not devices:

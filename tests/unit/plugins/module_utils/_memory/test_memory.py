@@ -123,6 +123,13 @@ def test_a_dimm_that_is_declared_with_it_counts_already() -> None:
     assert asked(plan, LIVE) == {"ua-vm0": 3 * GIB}
 
 
+def test_a_dimm_that_is_declared_by_its_name_alone_takes_no_part() -> None:
+    dimm = helpers.dimm(alias="ua-dimm0")
+    plan = planned(both(dimm, vm()), 6 * GIB, Wish(alias="ua-dimm0"))
+    assert asked(plan, LIVE) == {"ua-vm0": 3 * GIB}
+    assert plan.undeclared == ()
+
+
 def test_a_dimm_that_must_go_does_not_count() -> None:
     wish = Wish(alias="ua-dimm0", state=ABSENT)
     assert asked(planned(stopped(helpers.dimm(alias="ua-dimm0"), vm()), 6 * GIB, wish), CONFIG) == {"ua-vm0": 4 * GIB}
@@ -288,6 +295,21 @@ def test_a_running_guest_with_more_boot_memory_than_declared_waits_for_its_resta
     plan = planned(domain, 4 * GIB)
     assert (asked(plan, LIVE), asked(plan, CONFIG)) == ({"ua-vm0": 0}, {"ua-vm0": 2 * GIB})
     assert plan.restart_reasons == ("4GiB is declared for the guest, and until its restart it has 8GiB.",)
+
+
+def test_a_device_that_may_only_grow_keeps_what_it_has_in_a_guest_with_too_much() -> None:
+    live, config = vm(requested=GIB, current=GIB), vm(requested=GIB)
+    domain = helpers.domain(live=guest(live, cells=(8 * GIB,)), config=guest(config))
+    plan = planned(domain, 4 * GIB, Wish(alias="ua-vm0", resize="grow"))
+    assert (asked(plan, LIVE), asked(plan, CONFIG)) == ({"ua-vm0": GIB}, {"ua-vm0": 2 * GIB})
+    assert plan.restart_reasons == ("4GiB is declared for the guest, and until its restart it has 9GiB.",)
+
+
+def test_a_device_that_may_only_shrink_keeps_what_it_has_in_a_guest_with_too_little() -> None:
+    live, config = vm(size=2 * GIB, requested=GIB, current=GIB), vm(requested=GIB)
+    domain = helpers.domain(live=guest(live), config=guest(config))
+    plan = planned(domain, 6 * GIB, Wish(alias="ua-vm0", resize="shrink"))
+    assert asked(plan, LIVE) == asked(plan, CONFIG) == {"ua-vm0": GIB}
 
 
 # --- what can't be

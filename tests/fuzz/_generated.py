@@ -322,6 +322,8 @@ def _layouts(draw: st.DrawFn) -> Options:
     options: Options = {"name": draw(_DOMAINS), "devices": draw(st.lists(devices(), max_size=3))}
     for name, values in (
         ("exclusive", st.booleans()),
+        ("memory", st.sampled_from(("2GiB", "4GiB", "6GiB", "1500MiB", "2GB", *_SIZES))),
+        ("resize", st.sampled_from(("any", "grow", "shrink", "never"))),
         ("max_memory", st.sampled_from(("16GiB", "32GiB", "64GiB", *_SIZES))),
         ("slots", st.sampled_from([0, 1, 16, "32", 70000])),
         ("spare_ports", st.sampled_from([0, 1, 4])),
@@ -329,7 +331,7 @@ def _layouts(draw: st.DrawFn) -> Options:
     ):
         if draw(st.integers(0, 2)) == 0:
             options[name] = draw(values)
-    names = ["name", "devices", "exclusive", "max_memory", "slots", "spare_ports", "statistics_period"]
+    names = ["name", "devices", "exclusive", "memory", "resize", "max_memory", "slots", "spare_ports"]
     return _spoiled(draw, options, names) if draw(st.integers(0, 19)) == 0 else options
 
 

@@ -18,9 +18,11 @@ import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _options
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Domain, Readiness, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan import balance
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan import domain as plan
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.balance import Node, Share
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.step import Circumstances
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import reading, writing
 
@@ -70,8 +72,9 @@ def device(**values: t.Any) -> dict[str, t.Any]:
 def layout(count: int, **values: t.Any) -> dict[str, t.Any]:
     """The options of a domain in a layout, with so many devices."""
     devices = [device(alias=f"d{number}", model="dimm", size="1GiB") for number in range(count)]
-    rest = {"exclusive": False, "max_memory": None, "slots": None, "spare_ports": None, "statistics_period": None}
-    return {"name": "web1", "devices": devices, **rest, **values}
+    given = {"name": "web1", "devices": devices, "exclusive": False, "memory": None, "resize": "any"}
+    rest = dict.fromkeys(("max_memory", "slots", "spare_ports", "statistics_period"))
+    return {**given, **rest, **values}
 
 
 BARE = Domain("web1", "u", "shutoff", persistent=True, config=reading.read_definition(domain()))
@@ -80,6 +83,11 @@ BARE = Domain("web1", "u", "shutoff", persistent=True, config=reading.read_defin
 def planned(declaration: Declaration) -> object:
     """Its plan for a domain with little in it."""
     return plan.plan_domain(BARE, declaration, NEW)
+
+
+def sharing(count: int) -> list[Share]:
+    """So many devices of a node, half of them with something."""
+    return [Share(f"ua-{number:05}", 0, GIB, MIB, number % 2 * GIB // 4, 0, GIB) for number in range(count)]
 
 
 PATIENCE = {"wait": True, "wait_timeout": 1, "wait_sleep": 1}
@@ -92,6 +100,7 @@ GROWING: dict[str, tuple[int, t.Callable[[int], object]]] = {
     "slots": (500, lambda n: planned(Declaration(slots=n))),
     "domains of a layout": (20, lambda n: [_options.order_from(layout(1)) for _number in range(n)]),
     "devices of a layout": (60, lambda n: _options.order_from(layout(n))),
+    "devices that share a memory": (100, lambda n: balance.balanced({0: Node(GIB)}, sharing(n), n * GIB // 2)),
     "too many devices": (600, lambda n: _options.order_from(layout(n))),
     "devices that there are": (40, lambda n: reading.read_definition(domain(n))),
     "a quantity": (1000, lambda n: _options.wish_from(device(alias="a", size="9" * n))),

@@ -58,7 +58,7 @@ VALIDATORS = {
         required_one_of=[_options.IDENTITY],
     ),
     "memory_layout": ArgumentSpecValidator(
-        {**_options.CONNECTION_OPTIONS, **_options.LAYOUT_OPTIONS, **_options.WAIT_OPTIONS}
+        {**_options.CONNECTION_OPTIONS, **_options.LAYOUT_OPTIONS, **_options.GUARD_OPTIONS, **_options.WAIT_OPTIONS}
     ),
 }
 

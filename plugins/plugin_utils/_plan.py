@@ -22,7 +22,7 @@ Row = dict[str, t.Any]
 
 NOTHING = "nothing"
 # The names of the rows that are about no device: the domain itself, and what its guest has in all.
-DOMAIN_ROW, MEMORY_ROW = "(domain)", "(memory)"
+_OWN_ROWS = DOMAIN_ROW, MEMORY_ROW = "(domain)", "(memory)"
 
 # Outcomes of a row once there is a failure, or once the plan was carried out.
 NOT_DONE, FAILED, UNCHANGED, REACHED, STAGED, DONE, REQUESTED = (
@@ -186,15 +186,12 @@ def _memory_row(planned: Result, known: Result, scopes: t.Sequence[str]) -> Row 
         planned["name"],
         MEMORY_ROW,
         now=_in_all(before, running),
-        wanted=_in_all(memory, running) if memory["effective"] == memory["declared"] else _declared_of(memory, running),
+        # Rounded, a floor, or staged: what is had in the end is another number than what is declared.
+        wanted=_in_all(memory, running)
+        + ("" if memory["effective"] == memory["declared"] else f", declared {show(memory['declared'])}"),
         action=_action(verbs),
         restart=running and memory["at_boot"] not in (None, memory["effective"]),
     )
-
-
-def _declared_of(memory: Result, running: bool) -> str:
-    """What is had in the end, with what was declared if that is another number: rounded, a floor, or staged."""
-    return f"{_in_all(memory, running)}, declared {show(memory['declared'])}"
 
 
 def _wish(device: Result) -> str:
@@ -246,7 +243,7 @@ def _undeclared_rows(planned: Result, known: Result) -> list[Row]:
 def _outcome(row: Row, planned: Result, applied: Result, device: Result | None) -> str:
     """What became of one row, told from the device as it is afterwards."""
     scopes = _scopes(applied["domain"])
-    is_device = row["device"] not in (DOMAIN_ROW, MEMORY_ROW)
+    is_device = row["device"] not in _OWN_ROWS
     there = device is not None and _both(device, scopes) == row["wanted"]
     late = device is not None and device["converged"] is False
     if row["device"] == MEMORY_ROW:
@@ -290,7 +287,7 @@ def _with_outcomes(rows: list[Row], planned: Result, applied: Result | None, any
         return [{**row, "outcome": outcomes[row["action"] != NOTHING]} for row in rows]
     # Both runs list the same devices in the same order, but for those that went meanwhile; the last rows are theirs.
     devices = [*applied["devices"], *[None] * len(rows)]
-    own = [None for row in rows if row["device"] in (DOMAIN_ROW, MEMORY_ROW)]
+    own = [None for row in rows if row["device"] in _OWN_ROWS]
     told = []
     for row, device in zip(rows, [*own, *devices]):
         reached = _reached(device, _scopes(applied["domain"]))

@@ -12,6 +12,7 @@ and playbooks decide on them. The text of a message is not.
 from __future__ import annotations
 
 import difflib
+import itertools
 import typing as t
 
 # code -> what it means; the documentation is checked against this table.
@@ -68,7 +69,7 @@ _MOST_NAMES = 2000  # that are compared: each takes some microseconds
 
 def did_you_mean(name: str, names: t.Iterable[str], most: int = 3) -> str:
     """A question that proposes so many names that come near, the nearest first; empty if none does."""
-    among = [item for item, _number in zip(names, range(_MOST_NAMES))]
+    among = list(itertools.islice(names, _MOST_NAMES))
     found = difflib.get_close_matches(name[:255], among, n=most, cutoff=0.6)
     return f"Did you mean {' or '.join(found)}?" if found else ""
 

@@ -194,6 +194,21 @@ def pairs(domain: Domain) -> list[tuple[Device | None, Device | None]]:
     return [*((device, twins.get(place)) for place, device in enumerate(live)), *((None, device) for device in config)]
 
 
+def others(
+    domain: Domain, found: t.Iterable[t.Mapping[str, Device | None]]
+) -> t.Iterator[tuple[Device | None, Device | None]]:
+    """The devices of the domain that are none of these, each once with both its sides."""
+    named = [device for sides in found for device in sides.values() if device is not None]
+    for pair in pairs(domain):
+        if not any(device is side for device in named for side in pair):
+            yield pair
+
+
+def alias_of(*sides: Device | None) -> str | None:
+    """The user alias of a device; None if neither side has one."""
+    return next((side.user_alias for side in sides if side is not None and side.user_alias), None)
+
+
 def _by_name(live: Device, config: Device) -> bool:
     return bool(live.user_alias) and live.alias == config.alias
 
@@ -214,7 +229,7 @@ def selector(domain: Domain, live: Device | None, config: Device | None) -> dict
         VirtmemError: `ambiguous_device`, nothing tells it from the others.
     """
     sides = [device for device in (config, live) if device is not None]
-    alias = next((device.user_alias for device in sides if device.user_alias), None)
+    alias = alias_of(config, live)
     properties = {name: getattr(sides[0], name) for name in ("model", "node", "path")}
     slot = {"slot": sides[0].slot} if sides[0].slot is not None else {}
     attempts: list[dict[str, t.Any]] = [{"alias": alias}] if alias else [{}, slot]

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from . import models
 from .device import Definition, Device
@@ -30,13 +30,7 @@ class Sums:
 
     def describe(self) -> dict[str, int]:
         """The sums as results show them."""
-        return {
-            "effective": self.effective,
-            "boot": self.boot,
-            "dimms": self.dimms,
-            "fixed": self.fixed,
-            "requested": self.requested,
-        }
+        return {"effective": self.effective, **asdict(self)}
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Pair:
     def name(self) -> str:
         """What a message calls it."""
         sides = [device for device in (self.live, self.config) if device is not None]
-        return next((item.user_alias for item in sides if item.user_alias), None) or sides[0].alias or sides[0].model
+        return identity.alias_of(*sides) or sides[0].alias or sides[0].model
 
     def sides(self) -> dict[str, Device | None]:
         """The pair by scope."""

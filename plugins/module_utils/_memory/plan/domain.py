@@ -63,29 +63,17 @@ def _rank(domain: Domain, entry: Entry) -> int:
 def _surplus(domain: Domain, entries: t.Sequence[Entry]) -> t.Iterator[Entry]:
     """The devices that no entry names: they must go."""
     sides = [entry.known or identity.select_all(domain, entry.wish) for entry in entries]
-    for live, config in _others(domain, sides):
+    for live, config in identity.others(domain, sides):
         both = [device for device in (live, config) if device is not None]
-        alias = next((device.user_alias for device in both if device.user_alias), None)
-        wish = Wish(alias=alias or both[0].alias, model=both[0].model, state=ABSENT)
+        wish = Wish(alias=identity.alias_of(*both) or both[0].alias, model=both[0].model, state=ABSENT)
         yield Entry(wish, {LIVE: live, CONFIG: config})
-
-
-def _others(
-    domain: Domain, found: t.Iterable[t.Mapping[str, Device | None]]
-) -> t.Iterator[tuple[Device | None, Device | None]]:
-    """The devices of the domain that are none of these."""
-    named = [device for sides in found for device in sides.values() if device is not None]
-    for pair in identity.pairs(domain):
-        if not any(device is side for device in named for side in pair):
-            yield pair
 
 
 def _names_of_others(domain: Domain, plans: t.Iterable[DevicePlan]) -> t.Iterator[str]:
     """The names of the devices that nobody declares: one may be a declared device under the name that it had before."""
-    for pair in _others(domain, (plan.before for plan in plans)):
+    for pair in identity.others(domain, (plan.before for plan in plans)):
         sides = [device for device in pair if device is not None]
-        alias = next((device.user_alias for device in sides if device.user_alias), None)
-        yield alias or sides[0].alias or sides[0].model
+        yield identity.alias_of(*sides) or sides[0].alias or sides[0].model
 
 
 def _refuse_twins(wishes: t.Sequence[Wish]) -> None:

@@ -18,6 +18,7 @@ from .. import identity, models, support
 from ..device import ABSENT, CONFIG, LIVE, Declaration, Definition, Device, Domain, Wish
 from ..errors import VirtmemError
 from ..models import VIRTIO_MEM
+from ..rules.around import held
 from ..size import GIB, align_down, align_up, show
 from ..total import GuestMemory, Sums, boot_of, sums_of, total_of
 from .balance import Node, Share, balanced, least, portions
@@ -48,15 +49,13 @@ class Entry:
         return replace(self, wish=replace(self.wish, requested=0, resize="any" if too_small else "never"))
 
 
-def _nodes(definition: Definition, sharing: t.Collection[Device]) -> dict[int, Node]:
-    """What each node has beside the devices that share."""
+def _nodes(definition: Definition, takes: t.Callable[[Device], int]) -> dict[int, Node]:
+    """What each node has: its boot memory, and what each device takes beside it."""
     nodes = {cell: Node(boot) for cell, boot in boot_of(definition).items()}
     for device in definition.devices:
-        facts = models.facts(device.model)
-        node = nodes.setdefault(device.node or 0, Node())
-        if facts.is_memory and device not in sharing:
-            more = (device.requested or 0) if facts.resizable else device.size
-            nodes[device.node or 0] = replace(node, other=node.other + more)
+        place = device.node or 0
+        node = nodes.get(place, Node())
+        nodes[place] = replace(node, other=node.other + takes(device))
     return nodes
 
 
@@ -92,17 +91,16 @@ def undeclared(domain: Domain, declaration: Declaration) -> list[Entry]:
     """The domain's own virtio-mem devices, which take part where none is declared."""
     if declaration.memory is None or _declares_one(domain, declaration):
         return []
-    named = [side for wish in declaration.wishes for side in identity.select_all(domain, wish).values() if side]
     found = []
-    for live, config in identity.pairs(domain):
-        sides = [side for side in (config, live) if side is not None]
-        if not models.facts(sides[0].model).resizable or any(side is item for side in sides for item in named):
+    for live, config in identity.others(domain, (identity.select_all(domain, wish) for wish in declaration.wishes)):
+        model = t.cast(Device, config or live).model
+        if not models.facts(model).resizable:
             continue
-        alias = next((side.user_alias for side in sides if side.user_alias), None)
+        alias = identity.alias_of(config, live)
         if alias:
-            found.append(Entry(Wish(alias=alias, model=sides[0].model), shares=True))
+            found.append(Entry(Wish(alias=alias, model=model), shares=True))
         else:
-            found.append(Entry(Wish(model=sides[0].model), {LIVE: live, CONFIG: config}, shares=True))
+            found.append(Entry(Wish(model=model), {LIVE: live, CONFIG: config}, shares=True))
     return found
 
 
@@ -135,11 +133,7 @@ def made(domain: Domain, declaration: Declaration) -> list[Entry]:
 
 def _parts_of(definition: Definition, limit: int, unit: int) -> dict[int, int]:
     """What a device of each cell can have of what the domain may have in all, less what has its place already."""
-    nodes = {cell: Node(boot) for cell, boot in boot_of(definition).items()}
-    for device in definition.devices:
-        node = nodes.setdefault(device.node or 0, Node())
-        nodes[device.node or 0] = replace(node, other=node.other + device.size)
-    return portions(nodes, limit, unit)
+    return portions(_nodes(definition, lambda device: device.size), limit, unit)
 
 
 def _refuse_taken(domain: Domain, alias: str) -> None:
@@ -188,6 +182,15 @@ class _Side:
     def sums(self) -> Sums:
         """What it has without those that share."""
         return replace(sums_of(self.definition, list(self.sharing.values())), requested=0)
+
+    def nodes(self) -> dict[int, Node]:
+        """What each node has without those that share."""
+        sharing = list(self.sharing.values())
+
+        def takes(device: Device) -> int:
+            return held(device) if models.facts(device.model).is_memory and device not in sharing else 0
+
+        return _nodes(self.definition, takes)
 
     @property
     def room(self) -> int:
@@ -272,7 +275,7 @@ def settled(
         target, problem = _target(side, declaration, _is_new(side, plans))
         if problem is not None and (scope == CONFIG or domain.config is None):
             raise problem
-        values = balanced(_nodes(side.definition, list(side.sharing.values())), side.shares, target)
+        values = balanced(side.nodes(), side.shares, target)
         requested[scope] = {place: values[share.name] for place, share in zip(side.sharing, side.shares)}
         sums[scope] = replace(side.sums, requested=sum(values.values()))
         if problem is not None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
@@ -43,7 +44,7 @@ def plain(**values: t.Any) -> Definition:
 
 def both(*devices: Device, **values: t.Any) -> Domain:
     """A running persistent domain, with the devices in both scopes."""
-    live = [helpers.replace(device, current=device.requested) for device in devices]
+    live = [replace(device, current=device.requested) for device in devices]
     return helpers.domain(live=guest(*live, **values), config=guest(*devices, **values))
 
 
@@ -224,8 +225,8 @@ def test_a_plain_guest_becomes_elastic_at_its_restart() -> None:
     for step in plan.steps:
         config = planning.taken(domain.with_scope(CONFIG, config), step).config
     assert config is not None
-    running = [helpers.replace(device, current=device.requested) for device in config.devices]
-    restarted = helpers.domain(live=helpers.replace(config, devices=tuple(running)), config=config)
+    running = [replace(device, current=device.requested) for device in config.devices]
+    restarted = helpers.domain(live=replace(config, devices=tuple(running)), config=config)
     assert planned(restarted, 4 * GIB, max_memory=16 * GIB).steps == ()
     assert asked(planned(restarted, 6 * GIB, max_memory=16 * GIB), LIVE) == {"ua-mem0": 4 * GIB}
 

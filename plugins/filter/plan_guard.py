@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..plugin_utils import _plan
+from ..plugin_utils import _guard
 
 DOCUMENTATION = r"""
 name: plan_guard
@@ -59,4 +59,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """The filter by its name."""
-        return {"plan_guard": _plan.guard}
+        return {"plan_guard": _guard.guard}

@@ -131,20 +131,31 @@ def _carry_out(
             job.error.details.setdefault("steps_done", len(job.done))
 
 
-def _named(error: VirtmemError, domain: str) -> VirtmemError:
-    """The error as it must be told if there is more than one domain that it could be about."""
+def _named(error: VirtmemError, domain: str, many: bool) -> VirtmemError:
+    """The error with the domain that it is about: always, if it could be one of many, else unless it says so itself."""
     # A name that was refused may be anything.
     name = domain if domain.isprintable() and len(domain) <= _options.LONGEST_NAME else size.shown(domain)
+    if not many and name in error.msg:
+        return error
     return VirtmemError(error.error_code, f"{name}: {error.msg}", {"domain": name, **error.details}, error.hint)
 
 
-def _failed(jobs: t.Sequence[Job], named: bool) -> VirtmemError | None:
+@contextlib.contextmanager
+def _about(domain: str, many: bool = False) -> t.Iterator[None]:
+    """Has an error of the options name the domain whose options they are."""
+    try:
+        yield
+    except VirtmemError as error:
+        raise _named(error, domain, many) from error
+
+
+def _failed(jobs: t.Sequence[Job], many: bool) -> VirtmemError | None:
     """What the task fails with, if it does: the one domain's error, or one that names them all."""
     failed = [job for job in jobs if job.error]
     if not failed or failed[0].error is None:
         return None
     if len(failed) == 1:
-        return _named(failed[0].error, failed[0].order.domain) if named else failed[0].error
+        return _named(failed[0].error, failed[0].order.domain, many)
     errors = {job.order.domain: failure_of(job.error) for job in failed if job.error}
     return VirtmemError(
         "domains_failed",
@@ -165,14 +176,14 @@ def _answer(
     report: Report,
     work: t.Callable[[], None],
     result: t.Callable[[], dict[str, t.Any]],
-    named: bool = False,
+    many: bool = False,
 ) -> None:
     """Does the work and ends the module with its result, or with the error and as much of the result as there is."""
     with _ends_in_good_order():
         try:
             _require_libraries()
             work()
-            error = _failed(report.jobs, named)
+            error = _failed(report.jobs, many)
         except VirtmemError as raised:
             error = raised
         for number in _heard():
@@ -180,7 +191,9 @@ def _answer(
         for warning in report.warnings:
             module.warn(warning)
         if error is not None:
-            module.fail_json(**failure_of(error), **result())
+            # Ansible prints the message in red, and the hint only somewhere in the result.
+            msg = f"{error.msg} {error.hint}".strip()
+            module.fail_json(**{**failure_of(error), "msg": msg}, **result())
         module.exit_json(**result())
 
 
@@ -197,8 +210,9 @@ def memory_device() -> None:
     report = Report(wants_diff=module._diff, planned_only=module.check_mode)
 
     def work() -> None:
-        declaration = Declaration((_options.wish_from(module.params),))
-        order = Order(_options.text_of(module.params, "domain"), declaration)
+        with _about(module.params["domain"]):
+            declaration = Declaration((_options.wish_from(module.params),))
+            order = Order(_options.text_of(module.params, "domain"), declaration)
         patience = _options.patience_from(module.params)
         _manage(_options.text_of(module.params, "uri"), [order], patience, report, NO_GUARDS)
 
@@ -219,7 +233,8 @@ def guest_memory() -> None:
     report = Report(wants_diff=module._diff, planned_only=module.check_mode)
 
     def work() -> None:
-        order = Order(_options.text_of(module.params, "domain"), _options.guest_from(module.params))
+        with _about(module.params["domain"]):
+            order = Order(_options.text_of(module.params, "domain"), _options.guest_from(module.params))
         patience, guards = _options.patience_from(module.params), _options.guards_from(module.params)
         _manage(_options.text_of(module.params, "uri"), [order], patience, report, guards, tells_host=True)
 
@@ -227,10 +242,8 @@ def guest_memory() -> None:
 
 
 def _order(params: t.Mapping[str, t.Any]) -> Order:
-    try:
+    with _about(str(params["name"]), many=True):
         return _options.order_from(params)
-    except VirtmemError as error:
-        raise _named(error, str(params["name"])) from error
 
 
 def memory_layout() -> None:
@@ -243,7 +256,7 @@ def memory_layout() -> None:
         patience, guards = _options.patience_from(module.params), _options.guards_from(module.params)
         _manage(_options.text_of(module.params, "uri"), orders, patience, report, guards)
 
-    _answer(module, report, work, report.layout_result, named=True)
+    _answer(module, report, work, report.layout_result, many=True)
 
 
 def _host(hypervisor: connection.Hypervisor) -> tuple[HostMemory | None, Host | None]:

@@ -188,6 +188,8 @@ class Report:
         parts = [f"{job.order.domain}: {has}" if before == told["effective"] else f"{job.order.domain}: "]
         if before != told["effective"]:
             parts[0] += f"{size.show(before)} to {has}" + ("" if self.planned_only else f" in {self.duration:.1f} s")
+        if not self.planned_only and told["current"] not in (None, told["fixed"] + told["requested"]):
+            parts.append(f"the guest has {size.show(told['boot'] + told['dimms'] + told['current'])} so far")
         if told["at_boot"] not in (None, told["effective"]):
             parts.append(f"{size.show(told['at_boot'])} from its next start on")
         if told["usable"] is not None and not self.planned_only:

@@ -214,7 +214,7 @@ steps:
       description:
         - V(attach) adds the device, V(update) changes its requested size, V(detach) takes it away, V(redefine) changes
           other properties in the persistent configuration. V(prepare) changes what the domain needs to take devices;
-          M(virtmem.libvirt.memory_layout) alone declares that.
+          M(virtmem.libvirt.memory_layout) and M(virtmem.libvirt.guest_memory) declare that.
       type: str
       sample: update
     scope:
@@ -224,6 +224,13 @@ steps:
     xml:
       description: The device's element as it is given to libvirt.
       type: str
+    adds:
+      description:
+        - With V(prepare), what it brings, any of V(max_memory), V(slots), V(numa_cell), V(ports), V(acpi) and
+          V(statistics_period).
+      returned: with O(virtmem.libvirt.memory_layout#module:domains[].max_memory) and what else makes a domain ready
+      type: list
+      elements: str
 restart_required:
   description: Whether something declared can only become real when the domain is shut down and started again.
   returned: always
@@ -303,7 +310,7 @@ details:
   sample: {"requested": 2147483648, "current": 0, "shortfall": 2147483648, "since_last_movement": 120.0,
            "diagnosis": "no_response"}
 hint:
-  description: What to check or do.
+  description: What to check or do. C(msg) ends with it, since that is what Ansible prints in red.
   returned: on failure
   type: str
 """

@@ -327,7 +327,7 @@ details:
   returned: on failure
   type: dict
 hint:
-  description: What to check or do.
+  description: What to check or do. C(msg) ends with it, since that is what Ansible prints in red.
   returned: on failure
   type: str
 """

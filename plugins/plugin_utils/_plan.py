@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
-"""What the results of memory_layout mean for people: a row for each device, sums, and what guards a host.
+"""What the results of memory_layout mean for people: a row for each device, and sums.
 
 Pure functions of results, for the filters of the role `sizing`. They run on the controller.
 """
@@ -28,6 +28,9 @@ _OWN_ROWS = DOMAIN_ROW, MEMORY_ROW = "(domain)", "(memory)"
 NOT_DONE, FAILED, UNCHANGED, REACHED, STAGED, DONE, REQUESTED = (
     *("not done", "failed", "unchanged", "reached", "staged", "done", "requested"),
 )
+
+# Above the reasons for it: people take a reboot for a restart.
+_TO_START = "To be shut down and started; a reboot from inside is not enough:"
 
 # A stopped domain has no running guest; every other state has one.
 _STOPPED = ("shutoff",)
@@ -133,6 +136,12 @@ def _device_row(name: str, device: Result, scopes: t.Sequence[str]) -> Row:
     )
 
 
+def _added(steps: t.Sequence[Result]) -> list[str]:
+    """What a domain gets without being told, since it can't take devices otherwise."""
+    added = {name for step in steps for name in step.get("adds", ())}
+    return [text for name, text in (("numa_cell", "a NUMA cell"), ("acpi", "ACPI")) if name in added]
+
+
 def _domain_row(planned: Result, declared: Result, capacity: Result) -> Row | None:
     """The row about what makes a domain able to take devices, if that is declared."""
     limit, ports = capacity.get("max_memory"), capacity.get("ports_free")
@@ -146,7 +155,7 @@ def _domain_row(planned: Result, declared: Result, capacity: Result) -> Row | No
     asked = [(text, declared[name], has) for name, text, has in words if declared.get(name) is not None]
     if not asked:
         return None
-    wanted = [text.format(value) for text, value, _has in asked]
+    wanted = [*(text.format(value) for text, value, _has in asked), *_added(planned["steps"])]
     now = [text.format(has) for text, _value, has in asked if has is not None]
     scopes = {step["scope"] for step in planned["steps"] if step["op"] == "prepare"}
     lacks = (
@@ -365,33 +374,5 @@ def summary(planned: Result, inventory: Result, declared: t.Sequence[Result], ap
         "failures": failures,
         "restart_reasons": reasons,
         "sentence": _sentence(domains, inventory, [row for row in rows if row["restart"]]),
-        "notes": [*(f"After a restart: {reason}" for reason in reasons), *_complaints(failures)],
+        "notes": [*([_TO_START] if reasons else []), *reasons, *_complaints(failures)],
     }
-
-
-# --- what guards a host
-
-
-def guard(plan: Result, max_shrink: float, min_requested: str) -> list[str]:
-    """What of a plan must not be done without being allowed by name; a sentence for each.
-
-    Args:
-        plan: a summary.
-        max_shrink: the percentage of the host's total by which its guests may shrink.
-        min_requested: below this, no virtio-mem device may shrink.
-    """
-    least = parse(min_requested, "sizing_min_requested")
-    complaints = []
-    if plan["total"] and 100 * plan["shrinks"] > max_shrink * plan["total"]:
-        complaints.append(
-            f"The guests would shrink by {show(plan['shrinks'])}, which is {plan['shrinks_percent']:g} % of the "
-            f"{show(plan['total'])} that the devices of this host have; sizing_max_shrink allows {max_shrink:g} %."
-        )
-    for row in plan["rows"]:
-        name = f"{row['device']} of {row['domain']}"
-        if row["removes"] and not row["exclusive"]:
-            complaints.append(f"{name} would be removed, but {row['domain']} is not declared as exclusive.")
-        is_low = row["leaves"] is not None and row["leaves"] < least
-        if is_low and row["shrinks"] > 0 and row["resizable"]:
-            complaints.append(f"{name} would shrink to {show(row['leaves'])}; sizing_min_requested is {show(least)}.")
-    return complaints

@@ -51,7 +51,12 @@ def table(rows: t.Sequence[Row]) -> list[str]:
     """The rows as lines of a table; no lines if there are no rows."""
     if not rows:
         return []
-    columns = [(name, title) for name, title in _COLUMNS if name not in _OPTIONAL or any(row.get(name) for row in rows)]
+    told = {name for name in _OPTIONAL if any(row.get(name) for row in rows)}
+    # An outcome says these two as well, and the plan has been shown before.
+    spared = ("restart", "action") if "outcome" in told else ()
+    columns = [
+        (name, title) for name, title in _COLUMNS if name not in spared and (name in told or name not in _OPTIONAL)
+    ]
     cells = [[title for _name, title in columns]]
     cells += [[_cell(row.get(name)) for name, _title in columns] for row in rows]
     widths = _widths(cells)

@@ -161,8 +161,9 @@ def check_plan(plan: Plan, declaration: Declaration) -> None:
         check_device(device)
     for step in plan.steps:
         described = step.describe()
-        assert set(described) == {"op", "scope", "xml"}
+        assert set(described) == {"op", "scope", "xml", *(["adds"] if step.ready is not None else [])}
         if step.ready is not None:
+            assert described["adds"]
             root = ET.fromstring(step.xml)
             limit = root.find("maxMemory")
             if declaration.slots is not None and limit is not None and limit.get("slots"):

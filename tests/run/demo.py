@@ -19,8 +19,8 @@ from workshop import COLLECTION, Workshop, WorkshopError
 
 GUEST = "demo"
 WITHOUT_DRIVER = "demo-without-driver"
-ALIAS = "ua-vm0"
-DEVICE = f"model=virtio-mem,alias={ALIAS},size=4GiB,requested=256MiB,block=2MiB,node=0"
+
+DEVICE = "model=virtio-mem,alias=ua-vm0,size=4GiB,requested=256MiB,block=2MiB,node=0"
 
 # For people who read what it prints: no skipped tasks, results as YAML, no warnings that are not about the demo.
 QUIET = {
@@ -37,7 +37,8 @@ def boot(lab: labs.Lab) -> None:
     wanted = {GUEST: "driver", WITHOUT_DRIVER: "nodriver"}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         booting = [
-            pool.submit(lab.run, "guest", name, "--kind", kind, "--device", DEVICE) for name, kind in wanted.items()
+            pool.submit(lab.run, "guest", name, "--kind", kind, "--balloon", "virtio", "--device", DEVICE)
+            for name, kind in wanted.items()
         ]
         for guest in booting:
             guest.result()
@@ -48,7 +49,6 @@ def playbook(venv: Path, lab: labs.Lab) -> Command:
     variables = {
         "demo_uri": lab.uri,
         "demo_guest": GUEST,
-        "demo_alias": ALIAS,
         "demo_guest_without_driver": WITHOUT_DRIVER,
         "demo_memtotal_command": [str(lab.command), "memtotal"],
     }

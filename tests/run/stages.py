@@ -33,6 +33,7 @@ IN_TARBALL = {
     "REUSE.toml",
     "changelogs",
     "docs",
+    "examples",
     "extensions",
     "meta",
     "playbooks",
@@ -495,6 +496,9 @@ def shown(shop: Workshop, tally: Tally) -> None:
             demo.boot(lab)
             env = {**shop.environment(venv), **demo.QUIET}
             tally.check("the demo", demo.playbook(venv, lab), cwd=COLLECTION, env=env, count=_demo)
+            # It is the whole demo once more up to its first change.
+            killed: list[str | Path] = [NODE_PYTHON, ROOT / "tests" / "run" / "cut_off.py", lab.command, demo.GUEST]
+            tally.check("the demo, killed", [*killed, *demo.playbook(venv, lab)], cwd=COLLECTION, env=env)
     except labs.LabError as error:
         tally.fail("the demo's lab", str(error))
     node = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)

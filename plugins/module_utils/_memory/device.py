@@ -242,6 +242,18 @@ class Readiness:
     acpi: bool = False
     period: int | None = None  # of the balloon's statistics, which needs no new definition: a step of its own
 
+    def adds(self) -> list[str]:
+        """The names of what it brings, as results show them."""
+        brings = {
+            "max_memory": self.max_memory is not None,
+            "slots": self.slots is not None,
+            "numa_cell": self.cell_memory is not None,
+            "ports": self.ports > 0,
+            "acpi": self.acpi,
+            "statistics_period": self.period is not None,
+        }
+        return [name for name, brought in brings.items() if brought]
+
     def less(self, definition: Definition) -> Readiness:
         """The part of it that takes room away from the definition."""
         limit, slots = definition.max_memory or 0, definition.slots

@@ -60,9 +60,10 @@ class Step:
     rank: int = GROW
     ready: Readiness | None = None  # a redefinition of the domain itself, not of a device
 
-    def describe(self) -> dict[str, str]:
+    def describe(self) -> dict[str, t.Any]:
         """The step as results show it."""
-        return {"op": self.op, "scope": self.scope, "xml": writing.indented(self.xml)}
+        adds = {} if self.ready is None else {"adds": self.ready.adds()}
+        return {"op": self.op, "scope": self.scope, "xml": writing.indented(self.xml), **adds}
 
     def settled(self) -> tuple[object, ...]:
         """What is done to what, without what moves by itself: steps of two plans are compared by this."""

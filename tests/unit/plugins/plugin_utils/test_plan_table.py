@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible_collections.virtmem.libvirt.plugins.filter import plan_guard, plan_summary, plan_table
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _options
-from ansible_collections.virtmem.libvirt.plugins.plugin_utils import _plan, _table
+from ansible_collections.virtmem.libvirt.plugins.plugin_utils import _guard, _plan, _table
 
 GIB = 1024**3
 ROLE = Path(_plan.__file__).parents[2] / "roles" / "sizing"
@@ -172,6 +172,14 @@ def test_readiness_is_a_row_of_its_own() -> None:
     assert rows[0]["wanted"] == "maxMemory 32GiB, 16 slots, 4 free ports"
     assert (rows[0]["action"], rows[0]["restart"]) == ("prepare (config)", True)
     assert not rows[1]["restart"]
+    notes = _plan.summary(layout(planned), known(both(1)), [READY])["notes"]
+    assert (notes[0].startswith("To be shut down and started"), notes[1:]) == (True, ["web1: maxMemory"])
+
+
+def test_readiness_tells_what_nobody_declared() -> None:
+    step = {"op": "prepare", "scope": "config", "xml": "<domain/>", "adds": ["max_memory", "numa_cell", "acpi"]}
+    rows = rows_of(layout(domain(both(1), steps=[step])), known(both(1)), READY)
+    assert rows[0]["wanted"] == "maxMemory 32GiB, 16 slots, 4 free ports, a NUMA cell, ACPI"
 
 
 @pytest.mark.parametrize(
@@ -289,11 +297,11 @@ def test_the_sums() -> None:
 
 @pytest.mark.parametrize(("allowed", "complaints"), [(75.0, 0), (74.9, 1), (100.0, 0), (0.0, 1)])
 def test_a_run_may_only_take_so_much(allowed: float, complaints: int) -> None:
-    assert len(_plan.guard(plan_for(both(4), both(1)), allowed, "0")) == complaints
+    assert len(_guard.guard(plan_for(both(4), both(1)), allowed, "0")) == complaints
 
 
 def test_growth_needs_no_permission() -> None:
-    assert _plan.guard(plan_for(both(1), both(4)), 0, "8GiB") == []
+    assert _guard.guard(plan_for(both(1), both(4)), 0, "8GiB") == []
 
 
 def test_growth_of_one_does_not_pay_for_another() -> None:
@@ -305,18 +313,18 @@ def test_growth_of_one_does_not_pay_for_another() -> None:
 
 @pytest.mark.parametrize(("least", "complaints"), [("0", 0), ("1GiB", 0), ("1025MiB", 1)])
 def test_no_device_shrinks_below_the_minimum(least: str, complaints: int) -> None:
-    assert len(_plan.guard(plan_for(both(4), both(1)), 100, least)) == complaints
+    assert len(_guard.guard(plan_for(both(4), both(1)), 100, least)) == complaints
 
 
 def test_removal_needs_an_exclusive_domain() -> None:
     gone = device(None, None)
-    [complaint] = _plan.guard(plan_for(both(4), gone), 100, "1GiB")
+    [complaint] = _guard.guard(plan_for(both(4), gone), 100, "1GiB")
     assert "ua-vm0 of web1 would be removed" in complaint
-    assert _plan.guard(plan_for(both(4), gone, exclusive=True), 100, "1GiB") == []
+    assert _guard.guard(plan_for(both(4), gone, exclusive=True), 100, "1GiB") == []
 
 
 def test_a_removal_is_a_shrink() -> None:
-    assert len(_plan.guard(plan_for(both(4), device(None, None), exclusive=True), 50, "0")) == 1
+    assert len(_guard.guard(plan_for(both(4), device(None, None), exclusive=True), 50, "0")) == 1
 
 
 # --- the table
@@ -333,11 +341,8 @@ def test_the_table() -> None:
 def test_the_table_of_a_run_has_what_was_reached() -> None:
     rows = rows_of(layout(domain(both(2))), known(both(1)), applied=layout(domain(both(2))))
     assert _table.table(rows) == [
-        "DOMAIN  DEVICE  NOW          WANTED      WHAT        REACHED  OUTCOME",
-        "                                         HAPPENS",
-        "web1    ua-vm0  1GiB of      2GiB of     grow        2GiB     reached",
-        "                8GiB         8GiB        (live,",
-        "                                         config)",
+        "DOMAIN  DEVICE  NOW           WANTED        REACHED  OUTCOME",
+        "web1    ua-vm0  1GiB of 8GiB  2GiB of 8GiB  2GiB     reached",
     ]
 
 
@@ -449,7 +454,7 @@ def test_the_filters_have_their_names() -> None:
     filters = {}
     for module in (plan_summary, plan_guard, plan_table):
         filters.update(module.FilterModule().filters())
-    assert filters == {"plan_summary": _plan.summary, "plan_guard": _plan.guard, "plan_table": _table.table}
+    assert filters == {"plan_summary": _plan.summary, "plan_guard": _guard.guard, "plan_table": _table.table}
 
 
 def _specs() -> Dict:

@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fuzz test-faults test-labs lint sanity package unit fuzz model integration faults molecule guests demo bench build docs changelog lab-up lab-down lab-guest clean
+.PHONY: help setup test test-fuzz test-faults test-labs lint sanity package unit fuzz model integration eda faults molecule guests demo bench build docs changelog lab-up lab-down lab-guest clean
 
 PYTHON := /usr/bin/python3
 LAB := $(PYTHON) tests/lab/lab.py
@@ -29,7 +29,7 @@ setup: ## install the Debian packages that the checks and the lab need
 test: setup ## run all checks, or STAGES="lint unit" only
 	@$(PYTHON) tests/run/run.py $(STAGES)
 
-lint sanity package unit fuzz model integration shown faults molecule guests: setup ## run one stage of the checks; integration takes TARGETS=
+lint sanity package unit fuzz model integration shown eda faults molecule guests: setup ## run one stage of the checks; integration takes TARGETS=
 	@$(PYTHON) tests/run/run.py $@
 
 test-fuzz: setup ## all that is generated, new and long: 100,000 option sets, 3000 sequences of tasks and faults
@@ -39,8 +39,8 @@ test-fuzz: setup ## all that is generated, new and long: 100,000 option sets, 30
 test-faults: setup ## the stage faults, whole: the slow faults too
 	@VIRTMEM_FAULTS=all $(PYTHON) tests/run/run.py faults
 
-test-labs: setup ## the integration targets that depend on the hypervisor, all of them on every lab
-	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py integration integration-trixie
+test-labs: setup ## the integration targets and scenarios, whole, and those that depend on the hypervisor on every lab
+	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py integration integration-trixie molecule
 
 demo: setup ## show the collection at work on a real guest
 	@$(PYTHON) tests/run/demo.py

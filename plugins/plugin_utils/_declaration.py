@@ -5,21 +5,26 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 """The variables of the role `sizing`, looked at before any hypervisor is asked, and made from what people have already.
 
-Pure functions, for filters. They run on the controller.
+Pure functions, for filters. They run on the controller. The engine is imported when it is needed only: to find one
+filter, Ansible imports all of a collection, in every task anew.
 """
 
 from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-
-from ..module_utils import _options
 from ..module_utils._memory.errors import VirtmemError, did_you_mean
 from ..module_utils._memory.size import MIB, UNITS, parse, show
 
 Spec = t.Mapping[str, t.Any]
-DOMAIN: Spec = _options.LAYOUT_OPTIONS["domains"]["options"]
+
+
+def _domain() -> Spec:
+    """The options of a domain."""
+    from ..module_utils._options import LAYOUT_OPTIONS
+
+    found: Spec = LAYOUT_OPTIONS["domains"]["options"]
+    return found
 
 
 def nearest(name: str, names: t.Iterable[str]) -> str:
@@ -59,17 +64,21 @@ def _name_of(item: t.Any, number: int) -> str:
 
 def _complaints(domain: t.Any, number: int) -> t.Iterator[str]:
     """What is wrong with one domain, in lines."""
+    from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+    from ..module_utils._options import order_from
+
     where = _name_of(domain, number)
-    found = list(_unknown(where, domain, DOMAIN))
+    found = list(_unknown(where, domain, _domain()))
     if found:
         yield from found
         return
-    checked = ArgumentSpecValidator(dict(DOMAIN)).validate(dict(domain))
+    checked = ArgumentSpecValidator(dict(_domain())).validate(dict(domain))
     if checked.error_messages:
         yield from (f"{where}: {text}" for text in checked.error_messages)
         return
     try:
-        _options.order_from(checked.validated_parameters)
+        order_from(checked.validated_parameters)
     except VirtmemError as error:
         yield f"{where}: {error.msg} {error.hint}"
 
@@ -112,9 +121,9 @@ def domains_from(items: t.Iterable[t.Mapping[str, t.Any]], unit: str = "MiB", **
     if unit.lower() not in UNITS:
         raise ValueError(f"unit: {unit} is none; use MiB or GiB.")
     chosen = {"name": "name", "memory": "memory_mb", **keys}
-    unknown = next((option for option in chosen if option not in DOMAIN), None)
+    unknown = next((option for option in chosen if option not in _domain()), None)
     if unknown:
-        raise ValueError(f"no option '{unknown}' of a domain{nearest(unknown, DOMAIN)}")
+        raise ValueError(f"no option '{unknown}' of a domain{nearest(unknown, _domain())}")
     return [_domain_from(item, unit, chosen) for item in items]
 
 
@@ -163,7 +172,7 @@ def schema() -> dict[str, t.Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "sizing_domains: the memory of a hypervisor's guests",
         "type": "array",
-        "items": _object(DOMAIN),
+        "items": _object(_domain()),
     }
 
 

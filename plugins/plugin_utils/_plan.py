@@ -290,7 +290,7 @@ def _reached_in_all(applied: Result) -> str | None:
 
 
 def _with_outcomes(rows: list[Row], planned: Result, applied: Result | None, anything_failed: bool) -> list[Row]:
-    if applied is None:
+    if applied is None or planned["failure"]:
         idle = (UNCHANGED, NOT_DONE) if anything_failed else (None, None)
         outcomes = (FAILED, FAILED) if planned["failure"] else idle
         return [{**row, "outcome": outcomes[row["action"] != NOTHING]} for row in rows]

@@ -16,6 +16,7 @@ import types
 import typing as t
 from pathlib import Path
 
+import events
 import info
 import labs
 import layout
@@ -30,6 +31,7 @@ BENCHES: t.Mapping[str, t.Callable[[plays.Place], list[rows.Row]]] = {
     "same": same.bench,
     "info": info.bench,
     "layout": layout.bench,
+    "events": events.bench,
 }
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -3,7 +3,7 @@
 
 """What all fault tests stand on: a lab whose daemon and guests may be killed, and modules that run as under Ansible.
 
-`-m quick` takes a part of every file, in about three minutes.
+`-m quick` takes a sample, in about two minutes.
 """
 
 from __future__ import annotations

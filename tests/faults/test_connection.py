@@ -65,7 +65,6 @@ def silent(folder: Path) -> tuple[socket.socket, str]:
     return door, f"qemu+unix:///session?socket={folder / 'silent'}"
 
 
-@pytest.mark.quick
 def test_silent_without_being_closed(lab: Lab, run: Runner, idle: str, proxy: Proxy) -> None:
     """While a wait lasts. The keepalive finds it out."""
     task = run(uri=proxy.uri, domain=idle, alias=ALIAS, requested="128MiB", wait_timeout=60)

@@ -66,7 +66,6 @@ def test_known_before_anything_is_changed(
         )
 
 
-@pytest.mark.quick
 def test_no_hot_plug_port(lab: Lab, run: Runner) -> None:
     """The configuration gets the device, and libvirt finds it a port there."""
     new: dict[str, t.Any] = {"alias": "ua-new", "model": "virtio-mem", "size": "1GiB", "requested": "0B", "node": 0}

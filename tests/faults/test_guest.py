@@ -89,7 +89,6 @@ def test_a_pinned_dimm_is_never_answered(lab: Lab, run: Runner) -> None:
         assert lab.device(name, "config", "ua-dimm0")
 
 
-@pytest.mark.quick
 def test_a_reset_while_another_guest_is_waited_for(lab: Lab, run: Runner, guest: str, idle: str) -> None:
     devices = [{"alias": ALIAS, "requested": "256MiB"}]
     domains = [{"name": name, "devices": devices} for name in (guest, idle)]

@@ -35,7 +35,6 @@ def test_a_signal_during_the_wait(lab: Lab, run: Runner, idle: str, number: sign
     run(domain=idle, alias=ALIAS, requested="128MiB", wait=False).end().is_green(changed=False)
 
 
-@pytest.mark.quick
 def test_a_terminal_that_is_closed_ends_no_task_that_nohup_began(lab: Lab, run: Runner, idle: str) -> None:
     ignoring = ("sh", "-c", "trap '' HUP; exec \"$@\"", "sh")
     task = run(before=ignoring, domain=idle, alias=ALIAS, requested="128MiB", wait_timeout=4)
@@ -127,7 +126,6 @@ def test_ctrl_c_of_a_play(lab: Lab, run: Runner, idle: str, play: Play, tree: Pa
     run(domain=idle, alias=ALIAS, requested="128MiB", wait=False).end().is_green(changed=False)
 
 
-@pytest.mark.quick
 def test_async_and_poll(lab: Lab, guest: str, play: Play) -> None:
     book = play({"domain": guest, "alias": ALIAS, "requested": "128MiB"}, {"async": 100, "poll": 1}, "-v")
     output, _nothing = book.communicate(timeout=120)

@@ -42,7 +42,13 @@ ENDS: dict[str, t.Callable[[Lab, str], object]] = {
 }
 
 
-@pytest.mark.parametrize("end", [pytest.param(end, id=name, marks=pytest.mark.quick) for name, end in ENDS.items()])
+SAMPLE = [pytest.mark.quick]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [pytest.param(end, id=name, marks=SAMPLE if name == "QEMU killed" else []) for name, end in ENDS.items()],
+)
 def test_a_guest_that_ends(lab: Lab, run: Runner, idle: str, end: t.Callable[[Lab, str], object]) -> None:
     task = waiting(lab, run, idle)
     end(lab, idle)
@@ -56,7 +62,6 @@ def test_a_guest_that_ends(lab: Lab, run: Runner, idle: str, end: t.Callable[[La
     assert lab.requested(idle) == lab.requested(idle, "config") == 128 * MIB
 
 
-@pytest.mark.quick
 def test_a_transient_guest_that_ends(lab: Lab, run: Runner) -> None:
     with lab.guest("fleeting", "--kind", "empty", "--transient", "--device", virtio_mem()) as name:
         task = waiting(lab, run, name)
@@ -65,7 +70,6 @@ def test_a_transient_guest_that_ends(lab: Lab, run: Runner) -> None:
         run(domain=name, alias=ALIAS, requested="128MiB").end().failed_with("domain_not_found")
 
 
-@pytest.mark.quick
 def test_undefined(lab: Lab, run: Runner, idle: str) -> None:
     """The guest goes on as a transient one, and is all that there is to change."""
     task = waiting(lab, run, idle, timeout=3)
@@ -111,7 +115,6 @@ def test_paused(lab: Lab, run: Runner, guest: str) -> None:
     task.end().is_green(changed=False).tells_truth(lab)
 
 
-@pytest.mark.quick
 def test_reset(lab: Lab, run: Runner, guest: str) -> None:
     """The actual size falls to 0, and comes back with the driver."""
     run(domain=guest, alias=ALIAS, requested="64MiB", wait_timeout=60).end().is_green(changed=True)

@@ -9,7 +9,6 @@ import signal
 import time
 import typing as t
 
-import pytest
 import sshd
 from conftest import virtio_mem
 from faultlab import ALIAS, MIB, Lab, Runner, until
@@ -27,7 +26,6 @@ def period(lab: Lab, name: str) -> str | None:
     return None if stats is None else stats.get("period")
 
 
-@pytest.mark.quick
 def test_the_polling_ends_with_the_task(lab: Lab, run: Runner, short: Path) -> None:
     """However it ends: by a signal, by an error, over ssh; only who is killed leaves it on, which harms nobody."""
     with lab.guest("offline", *OFFLINE) as name:

@@ -28,7 +28,6 @@ def test_two_tasks_that_want_the_same(lab: Lab, run: Runner, guest: str) -> None
     assert both(lab, guest) == (128 * MIB, 128 * MIB)
 
 
-@pytest.mark.quick
 def test_two_tasks_that_want_different_things(lab: Lab, run: Runner, guest: str) -> None:
     """One wins, in both scopes; the other one is red, or was done before."""
     sizes = {"64MiB": 64 * MIB, "128MiB": 128 * MIB}
@@ -81,7 +80,6 @@ def test_virsh_removes_the_device_during_the_wait(lab: Lab, run: Runner, guest: 
     assert not lab.device(guest, "config", "ua-dimm0")
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("number", [1, 2])
 def test_virsh_changes_the_device_just_before_the_module_does(
     lab: Lab, run: Runner, idle: str, proxy: Proxy, number: int
@@ -104,7 +102,6 @@ def test_virsh_changes_the_device_just_before_the_module_does(
     assert both(lab, idle) == (128 * MIB, 128 * MIB)
 
 
-@pytest.mark.quick
 def test_a_domain_of_a_layout_vanishes_half_way(lab: Lab, run: Runner, idle: str) -> None:
     device = {"alias": ALIAS, "requested": "128MiB"}
     with lab.guest("gone", "--kind", "empty", "--device", virtio_mem()) as gone:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import calls
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
-from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.events import Event
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt.events import REBOOTED, REJECTED, Event
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import HostMemory, Statistics
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
@@ -172,7 +172,7 @@ class Libvirt:
     host_memory: int | None = None  # KiB that all memory devices have together; None for as much as is wanted
     host_total: int | None = None  # KiB of the host; None for as much as is wanted
     config_refused: bool = False  # the disk where configurations are stored is full
-    listeners: list[t.Callable[[str, str | None, bool, bool], None]] = field(default_factory=list)
+    listeners: list[t.Callable[[str, str | None, str], None]] = field(default_factory=list)
     _due: list[tuple[float, int, t.Callable[[], None]]] = field(default_factory=list)
     _count: t.Iterator[int] = field(default_factory=itertools.count)
 
@@ -194,10 +194,10 @@ class Libvirt:
             action()
         self.now = max(self.now, until)
 
-    def tell(self, uuid: str, alias: str | None = None, rejected: bool = False, rebooted: bool = False) -> None:
+    def tell(self, uuid: str, alias: str | None = None, what: str = "") -> None:
         """Sends an event to everyone."""
         for listener in self.listeners:
-            listener(uuid, alias, rejected, rebooted)
+            listener(uuid, alias, what)
 
     # --- domains
 
@@ -369,7 +369,7 @@ class Libvirt:
             self.remove(machine, device)
         self._recount(machine.live, LIVE)
         self.later(2.0, lambda: self._booted(uuid, machine.boot))
-        self.tell(uuid, rebooted=True)
+        self.tell(uuid, what=REBOOTED)
 
     def _booted(self, uuid: str, boot: int) -> None:
         """The guest's driver is there again."""
@@ -606,7 +606,7 @@ class Libvirt:
             self.remove(machine, device)
         elif machine.guest == "pinned":
             machine.leaving = [item for item in machine.leaving if item is not device]
-            self.tell(machine.uuid, alias_of(device), rejected=True)
+            self.tell(machine.uuid, alias_of(device), REJECTED)
 
     # --- the guest
 
@@ -865,10 +865,10 @@ class Connection:
         """The time."""
         return self.libvirt.now
 
-    def _hear(self, uuid: str, alias: str | None, rejected: bool, rebooted: bool) -> None:
+    def _hear(self, uuid: str, alias: str | None, what: str) -> None:
         # A lost event costs one poll; that a guest has said no is known from nowhere else.
-        if uuid in self.watched and not (self.loses_events and not rejected):
-            self.events.append(Event(uuid, alias, rejected, rebooted))
+        if uuid in self.watched and not (self.loses_events and what != REJECTED):
+            self.events.append(Event(uuid, alias, what))
 
     def _call(self, action: t.Callable[[], t.Any], what: str = "read", of: str = "") -> t.Any:
         with self.turn:

@@ -22,6 +22,7 @@ from workshop import CACHE, COLLECTION, NODE_PYTHON, OLDEST_PYTHON, ROOT, TREE, 
 
 # What the tarball may hold. Whatever else is in the repository must be named here or in build_ignore of galaxy.yml.
 IN_TARBALL = {
+    ".ansible-lint",
     "CHANGELOG.md",
     "CHANGELOG.rst",
     "CODE_OF_CONDUCT.md",
@@ -123,6 +124,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
     mypy: Command = ["mypy", "--config-file", COLLECTION / "pyproject.toml"]
     here = "ansible_collections/virtmem/libvirt"
     check("mypy, the plugins", [*mypy, f"{here}/plugins"], cwd=TREE)
+    check("mypy, the event source", [*mypy, f"{here}/extensions/eda/plugins/event_source/memory.py"], cwd=TREE)
     tests: Command = [f"{here}/tests/{folder}" for folder in ("docs", "fuzz", "generating.py", "model", "unit")]
     check("mypy, the tests", [*mypy, "--python-version", "3.10", *tests], cwd=TREE)
     for folder, path in (
@@ -130,6 +132,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
         ("tests/run", "tests/run"),
         ("tests/faults", "tests/faults:tests/lab"),
         ("tests/guests", "tests/lab"),
+        ("tests/eda", "tests/eda:tests/faults"),
         ("tests/bench", f"tests/bench:tests/lab:tests/run:{TREE}"),
     ):
         check(f"mypy, {folder}", [*mypy, "--python-version", "3.10", folder], env={**env, "MYPYPATH": path})
@@ -142,6 +145,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
     lint_ansible: Command = ["ansible-lint", "--nocolor", "-qf", "pep8"]
     # Without a profile that is more than the profile `production`, which only leaves rules out.
     check("ansible-lint, every rule", [*lint_ansible, "--strict", "--exclude", "tests"])
+    check("ansible-lint, the examples", [*lint_ansible, "--strict", "--offline", "-c", os.devnull, "examples"])
     # The targets hand variables to each other, name their tasks after what they test, and make up the arguments.
     tests_only = "name[template],var-naming[no-role-prefix],args[module]"
     check("ansible-lint, the targets", [*lint_ansible, "--strict", "-x", tests_only, "tests/integration/targets"])
@@ -156,6 +160,15 @@ def lint(shop: Workshop, tally: Tally) -> None:
         *sorted(COLLECTION.glob("roles/*/files/*.sh")),
     ]
     check("shellcheck", scripts)
+    # What automation hubs ask of event sources.
+    hub = "D100,D104,INP001,FA102,UP001,UP010,I001,FA100,PLR0913,E501"
+    sources = "extensions/eda/plugins"
+    check(
+        "ruff, as hubs have it",
+        ["ruff", "check", "--quiet", "--no-cache", "--isolated", "--select", "ALL", "--ignore", hub, sources],
+    )
+    check("pylint, the event source", ["pylint", "--score=n", *COLLECTION.glob(f"{sources}/*/*.py")])
+    check("darglint, the event source", ["darglint", *COLLECTION.glob(f"{sources}/*/*.py")])
     ignores = sorted(path.name for path in (ROOT / "tests" / "sanity").glob("ignore*"))
     if ignores:
         tally.fail("no sanity ignores", f"Fix what they hide instead: {', '.join(ignores)}")
@@ -246,6 +259,8 @@ def package(shop: Workshop, tally: Tally) -> None:
     env = {**shop.environment(importer), "GALAXY_IMPORTER_CONFIG": str(config)}
     command = [importer / "bin" / "python", "-m", "galaxy_importer.main", tarball]
     tally.check("galaxy-importer", command, cwd=folder, env=env, count=_importer)
+    # Without a container engine, an execution or decision environment can't be built; what goes into it can be seen.
+    tally.check("ansible-builder", ["ansible-builder", "introspect", installed], cwd=folder, env=env, count=_builder)
 
 
 def _importer(ran: Ran) -> Count:
@@ -254,6 +269,13 @@ def _importer(ran: Ran) -> Count:
         raise Problem("galaxy-importer is not content.")
     if "Importer processing completed successfully" not in ran.output:
         raise Problem("galaxy-importer did not come to its end.")
+    return Count(1)
+
+
+def _builder(ran: Ran) -> Count:
+    python, _system, packages = ran.output.partition("system:")
+    if not all(f"'{name}  #" in python for name in ("libvirt-python", "lxml")) or "libvirt-devel" not in packages:
+        raise Problem("An environment would lack what the modules and the event source import.")
     return Count(1)
 
 
@@ -351,6 +373,16 @@ def faults(shop: Workshop, tally: Tally) -> None:
         _pytest(tally, "some faults of every kind", venv, env, "tests/faults", "-m", "quick")
 
 
+# --- eda
+
+
+def eda(shop: Workshop, tally: Tally) -> None:
+    """The rulebooks of the collection, by the real ansible-rulebook, on two labs of the tests' own."""
+    venv = shop.venv("rulebook", NODE_PYTHON, "controller", "rulebook", "unit", system=True)
+    env = {**shop.environment(venv), "VIRTMEM_LAB_PY": str(labs.LAB)}
+    _pytest(tally, "the rulebooks", venv, env, "tests/eda")
+
+
 # --- integration
 
 
@@ -366,7 +398,7 @@ def _targets(kind: labs.Kind) -> list[str]:
     """The names of the targets that are tests, not helpers of tests; of $VIRTMEM_TARGETS, where that is set.
 
     On the first lab all of them, on another one those that depend on the hypervisor; those that seldom differ only
-    with $VIRTMEM_LABS=all, or where they are chosen.
+    with $VIRTMEM_LABS=all (labs.THOROUGH), or where they are chosen.
     """
     folder = COLLECTION / "tests" / "integration" / "targets"
     marks = {
@@ -378,7 +410,7 @@ def _targets(kind: labs.Kind) -> list[str]:
     if unknown := chosen - set(marks):
         raise WorkshopError(f"There is no target {', '.join(sorted(unknown))}.")
     elsewhere = {ON_EVERY_LAB}
-    if os.environ.get("VIRTMEM_LABS") == "all" or chosen != set(marks):
+    if labs.THOROUGH or chosen != set(marks):
         elsewhere.add(SELDOM_DIFFERS)
     return sorted(name for name in chosen if kind is labs.HERE or elsewhere & set(marks[name]))
 
@@ -445,6 +477,10 @@ def _scenario_faults(output: str) -> str:
     return found.group() if found else output[-4000:]
 
 
+# Scenarios whose way other tests go too, so that `make test-labs` alone runs them.
+SHOWN_ELSEWHERE = {"readiness"}
+
+
 def molecule(shop: Workshop, tally: Tally) -> None:
     """Roles, playbooks and examples as their users run them, on one or two hypervisors."""
     venv = shop.venv("molecule", shop.controller_python(), "controller", "molecule")
@@ -456,7 +492,8 @@ def molecule(shop: Workshop, tally: Tally) -> None:
     try:
         with labs.up(labs.HERE, "molecule") as one, labs.up(second, "molecule-second") as two:
             env = {**shop.environment(venv), "VIRTMEM_LAB": str(one.command), "VIRTMEM_SECOND_LAB": str(two.command)}
-            for scenario in sorted(path.parent.name for path in COLLECTION.glob("extensions/molecule/*/molecule.yml")):
+            scenarios = {path.parent.name for path in COLLECTION.glob("extensions/molecule/*/molecule.yml")}
+            for scenario in sorted(scenarios - (set() if labs.THOROUGH else SHOWN_ELSEWHERE)):
                 tally.check(
                     scenario,
                     ["molecule", "test", "--scenario-name", scenario],
@@ -532,6 +569,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("fuzz", "rest", "generated options, XML, tasks and faults", fuzz),
     Stage("molecule", "rest", "roles, playbooks and examples, as their users run them", molecule),
     Stage("model", "rest", "the model of libvirt against the real ones", model),
+    Stage("eda", "rest", "the event source and the rulebooks, by the real ansible-rulebook", eda),
     Stage("faults", "rest", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
     Stage("guests", "rest", "the role guest on a stock Debian", guests, named=True),
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._libvirt.events import Event
+from .._libvirt.events import REBOOTED, REJECTED, Event
 from .._memory import progress
 from .._memory.device import LIVE
 from .._memory.errors import VirtmemError
@@ -77,7 +77,7 @@ def _look(task: Task, job: Running, event: Event | None = None) -> bool:
     """
     if event is not None and job.uuid == event.uuid:
         job.error = _rejection(job, event)
-        if event.rebooted:
+        if event.what == REBOOTED:
             job.witness.before = None  # another kernel may have booted, which keeps more for itself
     while job.error is None:
         if job.postponed is not None and not _retry(task, job):
@@ -122,7 +122,7 @@ def _is_reached(task: Task, job: Running, goal: Goal, tolerance: Tolerance) -> b
 
 def _rejection(job: Running, event: Event) -> VirtmemError | None:
     """The error if the event says that the guest won't give back the device that the job waits to see gone."""
-    if not event.rejected or job.barrier is None or not job.barrier.gone:
+    if event.what != REJECTED or job.barrier is None or not job.barrier.gone:
         return None
     device = progress.live_device(job.observed, job.barrier.wish)
     if device is None or device.alias != event.alias:

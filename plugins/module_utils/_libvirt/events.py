@@ -30,14 +30,27 @@ def _unknown_events() -> tuple[int, ...]:
     return (libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_ERR_INVALID_ARG, libvirt.VIR_ERR_NO_SUPPORT)
 
 
+# What a look at the domain does not show afterwards: the guest refused to give the device back; it begins anew; and the
+# domain started, stopped, or came from or went to another hypervisor.
+REJECTED, REBOOTED, STARTED, STOPPED, MIGRATED = "rejected", "rebooted", "started", "stopped", "migrated"
+
+
 @dataclass(frozen=True)
 class Event:
     """Something happened to a domain, or (with no uuid) to the connection."""
 
     uuid: str | None
     alias: str | None = None
-    rejected: bool = False  # the guest refused to give the device back
-    rebooted: bool = False  # the guest begins anew
+    what: str = ""  # one of the above; empty if a look at the domain shows it
+
+
+def _of_lifecycle(event: int, detail: int) -> str:
+    """What a change of a domain's state is, if it is one that matters here."""
+    if event == libvirt.VIR_DOMAIN_EVENT_STARTED:
+        return MIGRATED if detail == libvirt.VIR_DOMAIN_EVENT_STARTED_MIGRATED else STARTED
+    if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
+        return MIGRATED if detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_MIGRATED else STOPPED
+    return ""
 
 
 class _EventLoop:
@@ -75,6 +88,7 @@ class Events(Calls):
         self._callbacks: list[int] = []
         self._watched: set[str] = set()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._told: t.Callable[[Event], None] | None = None
 
     def watch(self, uuid: str) -> None:
         """From now on, `next_event` tells what happens to the domain's memory devices and its state.
@@ -83,8 +97,22 @@ class Events(Calls):
             VirtmemError: `connection_lost`, `libvirt_error`.
         """
         self._watched.add(uuid)
-        if self._callbacks:
-            return
+        if not self._callbacks:
+            self._hear()
+
+    def listen(self, told: t.Callable[[Event], None]) -> None:
+        """From now on, what happens to any domain, and the end of the connection, is told, in the loop's thread.
+
+        Args:
+            told: must neither raise nor take long.
+
+        Raises:
+            VirtmemError: `connection_lost`, `libvirt_error`.
+        """
+        self._told = told
+        self._hear(DEVICE_ADDED=self._on_device)
+
+    def _hear(self, **more: t.Callable[..., None]) -> None:
         # Once for all domains: five calls, instead of five for each domain and as many at the end. What other domains
         # do is dropped. Callbacks run in the loop's thread and only leave a note: an exception in one would be lost.
         callbacks: dict[str, t.Callable[..., None]] = {
@@ -94,6 +122,7 @@ class Events(Calls):
             "REBOOT": self._on_reboot,
             # Of libvirt 7.9. An older daemon does not know it, and polling finds the size just as well.
             "MEMORY_DEVICE_SIZE_CHANGE": self._on_size_change,
+            **more,
         }
         registered: list[int] = []
         with self._translated("register for events"):
@@ -134,10 +163,12 @@ class Events(Calls):
         """Makes `next_event` return at once, from a signal handler if need be."""
         self._events.put(Event(None))
 
-    def _note(self, domain: t.Any, alias: str | None = None, rejected: bool = False, rebooted: bool = False) -> None:
+    def _note(self, domain: t.Any, alias: str | None = None, what: str = "") -> None:
         uuid = domain.UUIDString()
-        if uuid in self._watched:
-            self._events.put(Event(uuid, alias, rejected, rebooted))
+        if self._told is not None:
+            self._told(Event(uuid, alias, what))
+        elif uuid in self._watched:
+            self._events.put(Event(uuid, alias, what))
 
     def _on_size_change(self, _connection: t.Any, domain: t.Any, alias: str, _size_kib: int, _opaque: t.Any) -> None:
         self._note(domain, alias)
@@ -146,16 +177,16 @@ class Events(Calls):
         self._note(domain, alias)
 
     def _on_rejection(self, _connection: t.Any, domain: t.Any, alias: str, _opaque: t.Any) -> None:
-        self._note(domain, alias, rejected=True)
+        self._note(domain, alias, REJECTED)
 
-    def _on_lifecycle(self, _connection: t.Any, domain: t.Any, _event: int, _detail: int, _opaque: t.Any) -> None:
-        self._note(domain)
+    def _on_lifecycle(self, _connection: t.Any, domain: t.Any, event: int, detail: int, _opaque: t.Any) -> None:
+        self._note(domain, what=_of_lifecycle(event, detail))
 
     def _on_reboot(self, _connection: t.Any, domain: t.Any, _opaque: t.Any) -> None:
-        self._note(domain, rebooted=True)
+        self._note(domain, what=REBOOTED)
 
     def _on_close(self, _connection: t.Any, _reason: int, _opaque: t.Any) -> None:
-        self._events.put(Event(None))
+        (self._told or self._events.put)(Event(None))
 
     def notice_close(self) -> None:
         """Makes a broken connection an event too, and has a silent one noticed; local drivers know neither."""

@@ -175,7 +175,7 @@ def test_every_call_that_changes_is_among_those_tried() -> None:
     reads = {
         *("broken", "versions", "find", "read", "list_domains", "read_listed", "capabilities", "domain_capabilities"),
         *("statistics", "host_memory", "name"),
-        *("watch", "next_event", "wake", "notice_close", "stop_listening", "close"),
+        *("watch", "listen", "next_event", "wake", "notice_close", "stop_listening", "close"),
     }
     tried = {"attach", "update", "detach", "unplug", "define", "config_with_secrets", "poll_statistics"}
     assert {name for name in dir(_libvirt.Hypervisor) if not name.startswith("_")} - reads == tried
@@ -393,6 +393,7 @@ VIR_DOMAIN_SHUTOFF VIR_DOMAIN_XML_INACTIVE VIR_DOMAIN_XML_SECURE VIR_ERR_ACCESS_
 VIR_ERR_AUTH_FAILED VIR_ERR_AUTH_UNAVAILABLE VIR_ERR_INTERNAL_ERROR VIR_ERR_INVALID_ARG VIR_ERR_NO_DOMAIN
 VIR_ERR_NO_SUPPORT VIR_ERR_OPERATION_DENIED VIR_ERR_OPERATION_INVALID VIR_ERR_OPERATION_TIMEOUT VIR_ERR_SYSTEM_ERROR
 libvirtError open
+VIR_DOMAIN_EVENT_STARTED VIR_DOMAIN_EVENT_STARTED_MIGRATED VIR_DOMAIN_EVENT_STOPPED VIR_DOMAIN_EVENT_STOPPED_MIGRATED
 openReadOnly registerErrorHandler virEventRegisterDefaultImpl virEventRunDefaultImpl
 """
 IN_LIBVIRT_7_0 = frozenset(_OLD.split())

@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fuzz test-faults test-labs lint sanity package unit fuzz model integration eda faults molecule guests demo bench build docs changelog lab-up lab-down lab-guest clean
+.PHONY: help setup test test-fuzz test-faults test-labs lint sanity package unit fuzz model integration eda faults molecule guests report demo bench build docs changelog lab-up lab-down lab-guest clean
 
 PYTHON := /usr/bin/python3
 LAB := $(PYTHON) tests/lab/lab.py
@@ -39,8 +39,12 @@ test-fuzz: setup ## all that is generated, new and long: 100,000 option sets, 30
 test-faults: setup ## the stage faults, whole: the slow faults too
 	@VIRTMEM_FAULTS=all $(PYTHON) tests/run/run.py faults
 
-test-labs: setup ## the integration targets and scenarios, whole, and those that depend on the hypervisor on every lab
-	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py integration integration-trixie molecule
+test-labs: setup ## what make test leaves out of the targets, scenarios and labs, and what depends on the hypervisor on every lab
+	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py lint integration integration-trixie shown molecule
+
+report: ## the page of the role report in a real browser, the metrics and alerts by promtool; installs both
+	@tests/run/setup.sh tests/report/packages.txt
+	@$(PYTHON) tests/run/run.py $@
 
 demo: setup ## show the collection at work on a real guest
 	@$(PYTHON) tests/run/demo.py

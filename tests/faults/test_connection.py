@@ -30,7 +30,6 @@ def test_cut_during_the_wait(lab: Lab, run: Runner, idle: str, proxy: Proxy) -> 
     run(domain=idle, alias=ALIAS, requested="128MiB", wait=False).end().is_green(changed=False)
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("kind", [CALL, REPLY])
 def test_cut_at_each_change(lab: Lab, run: Runner, idle: str, proxy: Proxy, number: int, kind: int) -> None:

@@ -89,7 +89,6 @@ def limit(process: int, size: int | None) -> None:
     subprocess.run(["setpriv", *user, "prlimit", f"--pid={process}", f"--as={value}:"], check=True)
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("room", [0, 1, 2])
 def test_host_memory_at_each_step_of_a_set(lab: Lab, run: Runner, idle: str, room: int) -> None:
     """QEMU can't have more: what was done before stays, the rest is not half done, and a re-run goes on."""

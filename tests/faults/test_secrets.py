@@ -96,7 +96,6 @@ def test_kept_through_every_change_and_never_told(lab: Lab, run: Runner, keeper:
     assert not telltale(told.text), told.text
 
 
-@pytest.mark.quick
 @FAULTS
 def test_never_told_by_what_fails(lab: Lab, run: Runner, keeper: tuple[str, str], fault: Fault) -> None:
     """libvirt's own messages, and the definition that could not be stored."""

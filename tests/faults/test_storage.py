@@ -70,7 +70,6 @@ def test_a_resize(lab: Lab, run: Runner, idle: str, fault: Fault) -> None:
     assert lab.requested(idle, "config") == 128 * MIB
 
 
-@pytest.mark.quick
 @FAULTS
 def test_an_attach(lab: Lab, run: Runner, idle: str, fault: Fault) -> None:
     new: dict[str, t.Any] = {"alias": "ua-new", "model": "virtio-mem", "size": "1GiB", "requested": "0B", "node": 0}

@@ -4,7 +4,7 @@
 """How much is tried, and from which seed: $VIRTMEM_MODEL_RUNS sequences (400), $VIRTMEM_SEED (1).
 
 The seed `new` is another one each time; it stands at the end of every run. The model is compared with the real libvirt
-for $VIRTMEM_MODEL_SECONDS (30).
+for $VIRTMEM_MODEL_SECONDS (15).
 """
 
 from __future__ import annotations

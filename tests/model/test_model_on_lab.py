@@ -29,7 +29,7 @@ from ansible_collections.virtmem.libvirt.tests.generating import SEED
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
 
 URI = os.environ.get("VIRTMEM_LAB_URI", "")
-SECONDS = float(os.environ.get("VIRTMEM_MODEL_SECONDS", "30"))
+SECONDS = float(os.environ.get("VIRTMEM_MODEL_SECONDS", "15"))
 
 pytestmark = pytest.mark.skipif(not URI, reason="no lab: VIRTMEM_LAB_URI is not set")
 

@@ -2,9 +2,10 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Installs the Debian packages that the checks and the lab need, as root or with sudo. Quick when all are there.
+# Installs the Debian packages that the checks and the lab need, and those of further lists, as root or with sudo. Quick when all are there.
 set -eu
 cd "$(dirname "$0")/../.."
+more=("$@")
 
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
     echo "This sets up Debian and Ubuntu only. Elsewhere, install what tests/lab/packages.txt and tests/run/packages.txt name." >&2
@@ -27,7 +28,7 @@ installed() {
 }
 
 wanted() {
-    sed '/^#/d; /^$/d' tests/lab/packages.txt tests/run/packages.txt | sort -u
+    sed '/^#/d; /^$/d' tests/lab/packages.txt tests/run/packages.txt "${more[@]}" | sort -u
 }
 
 update() {

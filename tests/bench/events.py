@@ -24,11 +24,11 @@ from workshop import COLLECTION, NODE_PYTHON, TREE
 HERE = Path(__file__).parent
 GUEST, ALIAS = "bench-events", "ua-vm0"
 SOURCE = TREE / "ansible_collections/virtmem/libvirt/extensions/eda/plugins/event_source/memory.py"
-CHANGES, REPAIRS = 100, 20
+CHANGES, REPAIRS = 50, 20
 # In seconds.
 TARGET_TOLD, TARGET_REPAIRED = 0.05, 5.0
 # How long the idle source is looked at, in seconds: two surveys.
-IDLE = 120.0
+IDLE = 60.0
 DOMAINS = 100
 
 

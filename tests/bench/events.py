@@ -27,7 +27,7 @@ SOURCE = TREE / "ansible_collections/virtmem/libvirt/extensions/eda/plugins/even
 CHANGES, REPAIRS = 50, 20
 # In seconds.
 TARGET_TOLD, TARGET_REPAIRED = 0.05, 5.0
-# How long the idle source is looked at, in seconds: two surveys.
+# How long the idle source is looked at, in seconds: a survey lies in it.
 IDLE = 60.0
 DOMAINS = 100
 

@@ -89,8 +89,9 @@ def repaired(lab: Lab, guest: str, repairing: Rulebook, scopes: tuple[str, ...])
     print(f"{scopes}: as declared after {time.monotonic() - changed:.2f} s")
     until(lambda: repairing.runs("hv1") > runs, "the end of the repair", PROMPT)
     repairing.settle()
-    # One that repairs, and one for what that has changed, which finds nothing to do.
-    assert repairing.runs("hv1") <= runs + 2
+    # One that repairs, one for what that has changed, which finds nothing to do, and on a busy machine one for a drift
+    # that is told too late to be of the same moment.
+    assert repairing.runs("hv1") <= runs + 3
 
 
 def test_what_is_changed_behind_its_back_is_as_declared_again(

@@ -49,7 +49,7 @@ KEYS = (
 )
 
 # A task changes the running guest and then the configuration: what differs for so long only, in seconds, is no drift.
-SETTLED_AFTER = 0.3
+SETTLED_AFTER = 0.15
 
 Event = dict[str, t.Any]
 _Key = tuple[str, str, str]

@@ -122,25 +122,23 @@ class _Watcher:
         self._news: news.News | None = None
         self._happened: dict[str, list[events.Event]] = {}  # by UUID: what must be looked at, and why
         self._is_lost = False
+        self._failures = 0  # since the hypervisor was read
         self._something = asyncio.Event()
 
     # --- as long as the rulebook runs
 
     async def run(self) -> None:
         """Connects, watches, and connects again."""
-        attempt, told = 0, False
         while True:
             try:
                 async with self._connected() as hypervisor:
-                    attempt, told = 0, False
                     await self._watch(hypervisor)
             except VirtmemError as error:
                 LOG.warning("%s: %s", self._uri, error.msg)
-                if not told:
+                if not self._failures:
                     await self._put(self._of_connection(news.CONNECTION_LOST, error.msg))
-                told = True
-            await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
-            attempt += 1
+            await asyncio.sleep(_PAUSES[min(self._failures, len(_PAUSES) - 1)])
+            self._failures += 1
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> t.AsyncIterator[connection.Hypervisor]:
@@ -187,6 +185,7 @@ class _Watcher:
                 if not began:
                     text = f"{self._uri} is reached; {len(self._state().domains())} domains are watched."
                     await self._put(self._of_connection(news.CONNECTED, text))
+                    self._failures = 0
                 began, survey_due = True, self._clock() + self._wanted.interval
             elif self._happened or is_look_due:
                 happened, self._happened = self._happened, {}

@@ -11,12 +11,14 @@ import gc
 import runpy
 import shutil
 import sys
+import time
 import typing as t
 from pathlib import Path
 
 import libvirt
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import calls
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.inventory import news
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
 from ansible_collections.virtmem.libvirt.plugins.plugin_utils import _watch
@@ -214,6 +216,28 @@ def test_a_hypervisor_that_is_not_there_is_told_once_and_tried_again(
         await watched.kinds("connected")
 
     watching({"uris": f"test://{node}"}, story)
+
+
+def test_a_hypervisor_that_opens_and_says_nothing_is_told_once_too(
+    running: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def refuse(_self: t.Any) -> t.NoReturn:
+        asked.append(time.monotonic())
+        raise VirtmemError("access_denied", "No.", {}, "")
+
+    monkeypatch.setattr(_watch, "_PAUSES", (0.05, 0.1, 0.4))
+    monkeypatch.setattr(_watch.connection.Hypervisor, "list_domains", refuse)
+    assert running.isActive()
+
+    async def story(watched: Watching) -> None:
+        await watched.kinds("connection_lost")
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(watched.queue.get(), 1)
+
+    watching({"uris": DEFAULT}, story)
+    assert len(asked) <= 5, "the pauses do not grow"
 
 
 def test_what_no_event_tells_is_found_by_looking(running: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ class Guest:
     uuid: str
     state: str
     boot: int
-    requested: int  # of all its devices; what of them is no virtio-mem counts as a whole
+    effective: int  # what it is to have in all
     current: int | None  # what the running guest has of them
     size: int  # the most that its devices can give
     at_boot: int | None  # what it has in all from its next start on
@@ -59,9 +59,9 @@ class Guest:
         return self.state not in _STOPPED
 
     @property
-    def effective(self) -> int:
-        """What it is to have in all."""
-        return self.boot + self.requested
+    def requested(self) -> int:
+        """What is requested of its devices; a DIMM counts as a whole."""
+        return self.effective - self.boot
 
     @property
     def used(self) -> int | None:
@@ -87,25 +87,20 @@ class Host:
     faults: list[Fault] = field(default_factory=list)
 
 
-def _held(side: Result) -> int:
-    return int(side["requested"] if side.get("requested") is not None else side["size"])
-
-
 def _guest(host: str, domain: Result) -> Guest:
     memory, word = domain["memory"], domain.get("guest") or {}
-    devices = [device["live"] or device["config"] for device in domain["devices"] if counts(device)]
-    live = domain["state"] not in _STOPPED
-    shown = [device["live"] for device in domain["devices"] if counts(device) and device["live"]] if live else devices
+    running = domain["state"] not in _STOPPED
+    sides = [device["live" if running else "config"] for device in domain["devices"] if counts(device)]
     return Guest(
         host=host,
         name=domain["name"],
         uuid=domain["uuid"],
         state=domain["state"],
         boot=memory["boot"],
-        requested=sum(_held(side) for side in shown),
-        current=sum(int(side.get("current", side["size"])) for side in shown) if live else None,
-        size=sum(int(side["size"]) for side in shown),
-        at_boot=memory["at_boot"] if live and memory["at_boot"] != memory["effective"] else None,
+        effective=memory["effective"],
+        current=memory["dimms"] + memory["current"] if running else None,
+        size=sum(int(side["size"]) for side in sides if side),
+        at_boot=memory["at_boot"] if running and memory["at_boot"] != memory["effective"] else None,
         total=word.get("total"),
         usable=word.get("usable"),
         capacity=domain["capacity"],

@@ -22,31 +22,26 @@ from . import _observe, _options, _survey
 from ._apply import whole
 from ._apply.job import Job, Order, Planned, Running
 from ._apply.task import Patience
-from ._libvirt import calls, connection
+from ._libvirt import connection
 from ._memory import size
 from ._memory.device import Declaration, Host, HostMemory
 from ._memory.errors import VirtmemError
 from ._memory.inventory import sums
 from ._memory.inventory.results import Selection
 from ._memory.plan.guards import NO_GUARDS, Guards
-from ._memory.xml import element, reading
+from ._memory.xml import reading
 from ._report import Report, failure_of
 
 
 def _require_libraries() -> None:
-    for library, package, trace in (
-        ("libvirt-python", "python3-libvirt", calls.LIBVIRT_IMPORT_ERROR),
-        ("lxml", "python3-lxml", element.LXML_IMPORT_ERROR),
-    ):
-        if trace:
-            raise VirtmemError(
-                "missing_dependency",
-                missing_required_lib(f"{library} (package {package})"),
-                {"library": library, "package": package, "exception": trace},
-                f"Install the package {package} on the managed node (its name on Debian, Ubuntu, Fedora, RHEL and "
-                "SUSE), "
-                "and have ansible_python_interpreter be the distribution's Python.",
-            )
+    for library, package, trace in _observe.missing_libraries():
+        raise VirtmemError(
+            "missing_dependency",
+            missing_required_lib(f"{library} (package {package})"),
+            {"library": library, "package": package, "exception": trace},
+            f"Install the package {package} on the managed node (its name on Debian, Ubuntu, Fedora, RHEL and SUSE), "
+            "and have ansible_python_interpreter be the distribution's Python.",
+        )
 
 
 # Ctrl-C, the end of the connection to the controller, and what ends processes.

@@ -12,13 +12,25 @@ from __future__ import annotations
 
 import typing as t
 
+from ._libvirt import calls
 from ._libvirt.connection import Hypervisor, Reading
 from ._memory.device import CONFIG, LIVE, SCOPES, Definition, Domain
+from ._memory.xml import element
 from ._memory.xml.reading import read_definition
 
 SAVED = "saved"  # the managed-save image, beside the two scopes
 
 Decoder = t.Callable[[str, str], Definition]
+
+
+def missing_libraries() -> t.Iterator[tuple[str, str, str]]:
+    """Each library that could not be imported: its name, the package that has it, and why."""
+    for library, package, trace in (
+        ("libvirt-python", "python3-libvirt", calls.LIBVIRT_IMPORT_ERROR),
+        ("lxml", "python3-lxml", element.LXML_IMPORT_ERROR),
+    ):
+        if trace:
+            yield library, package, trace
 
 
 def _decode_anew(_scope: str, text: str) -> Definition:

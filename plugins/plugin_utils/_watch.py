@@ -22,11 +22,10 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ..module_utils import _survey
-from ..module_utils._libvirt import calls, connection, events
+from ..module_utils._libvirt import connection, events
 from ..module_utils._memory.errors import VirtmemError
 from ..module_utils._memory.inventory import news
-from ..module_utils._memory.xml import element
-from ..module_utils._observe import Observer, decode
+from ..module_utils._observe import Observer, decode, missing_libraries
 
 LOG = logging.getLogger("virtmem.libvirt.memory")
 
@@ -119,7 +118,7 @@ class _Watcher:
         self._wanted = wanted
         self._queue = queue
         self._clock = clock
-        self._news: news.News | None = None
+        self._news = news.News(uri, wanted.interval)
         self._happened: dict[str, list[events.Event]] = {}  # by UUID: what must be looked at, and why
         self._is_lost = False
         self._failures = 0  # since the hypervisor was read
@@ -136,7 +135,7 @@ class _Watcher:
             except VirtmemError as error:
                 LOG.warning("%s: %s", self._uri, error.msg)
                 if not self._failures:
-                    await self._put(self._of_connection(news.CONNECTION_LOST, error.msg))
+                    await self._put(self._news.of_connection(news.CONNECTION_LOST, error.msg))
             await asyncio.sleep(_PAUSES[min(self._failures, len(_PAUSES) - 1)])
             self._failures += 1
 
@@ -148,10 +147,7 @@ class _Watcher:
 
             def begin() -> connection.Hypervisor:
                 hypervisor = stack.enter_context(connection.connect(self._uri, read_only=True))
-                versions = hypervisor.versions()
-                if self._news is None:
-                    self._news = news.News(self._uri, versions, self._wanted.interval)
-                self._news.versions = versions
+                self._news.versions = hypervisor.versions()
                 hypervisor.listen(lambda event: _call_in(loop, self._hear, event))
                 return hypervisor
 
@@ -183,14 +179,14 @@ class _Watcher:
             if now >= survey_due:
                 told = await asyncio.to_thread(self._survey, hypervisor, not began)
                 if not began:
-                    text = f"{self._uri} is reached; {len(self._state().domains())} domains are watched."
-                    await self._put(self._of_connection(news.CONNECTED, text))
+                    text = f"{self._uri} is reached; {len(self._news.domains())} domains are watched."
+                    await self._put(self._news.of_connection(news.CONNECTED, text))
                     self._failures = 0
                 began, survey_due = True, self._clock() + self._wanted.interval
             elif self._happened or is_look_due:
                 happened, self._happened = self._happened, {}
                 if is_look_due:
-                    happened.update({uuid: [] for uuid in self._state().unsettled() if uuid not in happened})
+                    happened.update({uuid: [] for uuid in self._news.unsettled() if uuid not in happened})
                 told = await asyncio.to_thread(self._look, hypervisor, observer, happened)
             else:
                 self._something.clear()
@@ -200,7 +196,7 @@ class _Watcher:
                 continue
             for event in told:
                 await self._put(event)
-            if not self._state().unsettled():
+            if not self._news.unsettled():
                 look_due = None
             elif look_due is None or is_look_due:  # others may have news all the time
                 look_due = self._clock() + news.SETTLED_AFTER
@@ -211,22 +207,12 @@ class _Watcher:
 
     # --- in a thread
 
-    def _state(self) -> news.News:
-        if self._news is None:
-            raise RuntimeError(self._uri)
-        return self._news
-
-    def _of_connection(self, kind: str, message: str) -> news.Event:
-        if self._news is not None:
-            return self._news.of_connection(kind, message)
-        return {**dict.fromkeys(news.KEYS), "kind": kind, "uri": self._uri, "message": message}
-
     def _is_wanted(self, name: str, uuid: str) -> bool:
         return any(uuid == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in self._wanted.domains)
 
     def _survey(self, hypervisor: connection.Hypervisor, begins: bool) -> list[news.Event]:
         """Looks at every domain."""
-        known = self._state()
+        known = self._news
         listed = [item for item in hypervisor.list_domains() if self._is_wanted(item.name, item.uuid)]
         told = []
         begins = begins and not known.domains()
@@ -246,7 +232,7 @@ class _Watcher:
 
     def _of_reading(self, reading: connection.Reading, begins: bool) -> list[news.Event]:
         try:
-            return self._state().look(decode(reading), self._clock(), begins=begins)
+            return self._news.look(decode(reading), self._clock(), begins=begins)
         except VirtmemError as error:
             LOG.warning("%s: %s", self._uri, error.msg)
             return []
@@ -258,7 +244,7 @@ class _Watcher:
         happened: t.Mapping[str, t.Sequence[events.Event]],
     ) -> list[news.Event]:
         """Looks at the domains about which something was heard."""
-        known, told = self._state(), []
+        known, told = self._news, []
         for uuid, heard in happened.items():
             kinds = [event.what for event in heard]
             for event in heard:
@@ -297,12 +283,8 @@ async def watch(queue: Queue, arguments: t.Mapping[str, t.Any]) -> None:
         ArgumentError: an argument is wrong.
         RuntimeError: a library is missing.
     """
-    for library, package, trace in (
-        ("libvirt-python", "python3-libvirt", calls.LIBVIRT_IMPORT_ERROR),
-        ("lxml", "python3-lxml", element.LXML_IMPORT_ERROR),
-    ):
-        if trace:
-            message = f"{library} (package {package}) is missing in the Python that runs the rulebook."
-            raise RuntimeError(message)
+    for library, package, _trace in missing_libraries():
+        message = f"{library} (package {package}) is missing in the Python that runs the rulebook."
+        raise RuntimeError(message)
     wanted = settings(arguments)
     await asyncio.gather(*(_Watcher(uri, wanted, queue).run() for uri in wanted.uris))

@@ -73,16 +73,15 @@ class _Known:
 class News:
     """What is known of one hypervisor, and what is new whenever one of its domains is looked at."""
 
-    def __init__(self, uri: str, versions: support.Versions, patience: float) -> None:
-        """Nothing is known yet.
+    def __init__(self, uri: str, patience: float) -> None:
+        """Nothing is known yet, not even what answers.
 
         Args:
             uri: the hypervisor's, for the events.
-            versions: what answers.
             patience: for how long a guest may stand still on its way, in seconds.
         """
         self._uri = uri
-        self.versions = versions
+        self.versions = support.Versions(libvirt=0, hypervisor=0)  # set by whoever connects
         self._patience = patience
         self._known: dict[str, _Known] = {}
 

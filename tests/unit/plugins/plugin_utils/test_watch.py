@@ -21,6 +21,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import ca
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.inventory import news
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.xml import element
 from ansible_collections.virtmem.libvirt.plugins.plugin_utils import _watch
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
 
@@ -82,7 +83,7 @@ def test_a_wrong_argument_is_named(given: Told, words: list[str]) -> None:
     assert all(word in str(caught.value) for word in words)
 
 
-@pytest.mark.parametrize(("module", "name"), [(calls, "LIBVIRT_IMPORT_ERROR"), (_watch.element, "LXML_IMPORT_ERROR")])
+@pytest.mark.parametrize(("module", "name"), [(calls, "LIBVIRT_IMPORT_ERROR"), (element, "LXML_IMPORT_ERROR")])
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, module: t.Any, name: str) -> None:
     monkeypatch.setattr(module, name, "Traceback")
     with pytest.raises(RuntimeError, match=r"python3-(libvirt|lxml)"):

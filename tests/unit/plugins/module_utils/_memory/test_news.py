@@ -32,11 +32,18 @@ def off(requested: int = 1) -> Domain:
     return helpers.domain(config=helpers.definition(helpers.virtio_mem(requested=requested * GIB)))
 
 
+def watching(patience: float = 60) -> news.News:
+    """Of a hypervisor that was reached, and of which nothing else is known."""
+    found = news.News(URI, patience)
+    found.versions = helpers.TRIXIE
+    return found
+
+
 class Watched:
     """A hypervisor's news, of which only the kinds are of interest."""
 
     def __init__(self, *seen: Domain, patience: float = 60) -> None:
-        self.news = news.News(URI, helpers.TRIXIE, patience)
+        self.news = watching(patience)
         self.now = 0.0
         for domain in seen:
             self.news.look(domain, self.now, begins=True)
@@ -57,7 +64,7 @@ def test_nothing_is_new_about_what_is_as_it_was() -> None:
 
 
 def test_what_runs_at_the_first_look_was_not_just_started() -> None:
-    assert news.News(URI, helpers.TRIXIE, 60).look(guest(), 0, begins=True) == []
+    assert watching().look(guest(), 0, begins=True) == []
 
 
 def test_every_event_has_every_key_and_a_known_kind() -> None:

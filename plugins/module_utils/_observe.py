@@ -84,12 +84,26 @@ class Observer:
         Raises:
             VirtmemError: it can't be read.
         """
+        return self.decoded(self._hypervisor.read(uuid, scopes))
+
+    def decoded(self, reading: Reading) -> Domain:
+        """What was read of a domain, as values.
+
+        Raises:
+            VirtmemError: `invalid_xml`.
+        """
 
         def decoder(scope: str, text: str) -> Definition:
-            last, definition = self._last.get((uuid, scope), ("", None))
+            last, definition = self._last.get((reading.uuid, scope), ("", None))
             if definition is None or last != text:
                 definition = read_definition(text)
-                self._last[uuid, scope] = text, definition
+                self._last[reading.uuid, scope] = text, definition
             return definition
 
-        return decode(self._hypervisor.read(uuid, scopes), decoder)
+        return decode(reading, decoder)
+
+    def forget(self, uuid: str) -> None:
+        """The domain is gone: whoever watches for months must not keep all that ever were."""
+        for key in [key for key in self._last if key[0] == uuid]:
+            del self._last[key]
+        self._hypervisor.forget(uuid)

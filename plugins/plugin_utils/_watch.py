@@ -25,7 +25,7 @@ from ..module_utils import _survey
 from ..module_utils._libvirt import connection, events
 from ..module_utils._memory.errors import VirtmemError
 from ..module_utils._memory.inventory import news
-from ..module_utils._observe import Observer, decode, missing_libraries
+from ..module_utils._observe import Observer, missing_libraries
 
 LOG = logging.getLogger("virtmem.libvirt.memory")
 
@@ -177,7 +177,7 @@ class _Watcher:
             if self._is_lost:
                 raise VirtmemError("connection_lost", f"The connection to {self._uri} broke.", {"uri": self._uri}, "")
             if now >= survey_due:
-                told = await asyncio.to_thread(self._survey, hypervisor, not began)
+                told = await asyncio.to_thread(self._survey, observer, hypervisor, not began)
                 if not began:
                     text = f"{self._uri} is reached; {len(self._news.domains())} domains are watched."
                     await self._put(self._news.of_connection(news.CONNECTED, text))
@@ -187,7 +187,7 @@ class _Watcher:
                 happened, self._happened = self._happened, {}
                 if is_look_due:
                     happened.update({uuid: [] for uuid in self._news.unsettled() if uuid not in happened})
-                told = await asyncio.to_thread(self._look, hypervisor, observer, happened)
+                told = await asyncio.to_thread(self._look, observer, hypervisor, happened)
             else:
                 self._something.clear()
                 due = survey_due if look_due is None else min(survey_due, look_due)
@@ -210,37 +210,36 @@ class _Watcher:
     def _is_wanted(self, name: str, uuid: str) -> bool:
         return any(uuid == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in self._wanted.domains)
 
-    def _survey(self, hypervisor: connection.Hypervisor, begins: bool) -> list[news.Event]:
+    def _survey(self, observer: Observer, hypervisor: connection.Hypervisor, begins: bool) -> list[news.Event]:
         """Looks at every domain."""
         known = self._news
         listed = [item for item in hypervisor.list_domains() if self._is_wanted(item.name, item.uuid)]
+        gone = known.domains() - {item.uuid for item in listed}
         told = []
         begins = begins and not known.domains()
-        read = _survey.read_all(hypervisor, listed, _survey.TIMEOUT, guest=self._wanted.statistics)
-        for item, answer in read:
+        for item, answer in _survey.read_all(hypervisor, listed, _survey.TIMEOUT, guest=self._wanted.statistics):
             if isinstance(answer, VirtmemError):
-                if answer.error_code == "connection_lost":
-                    raise answer
-                LOG.warning("%s: %s", self._uri, answer.msg)
-            elif answer is not None:
-                told += self._of_reading(answer, begins)
-            if answer is None:
-                told += known.gone(item.uuid)
-        for uuid in known.domains() - {item.uuid for item in listed}:
+                self._unreadable(answer)
+            elif answer is None:
+                gone.add(item.uuid)
+            else:
+                told += self._of_reading(observer, answer, begins)
+        for uuid in gone:
             told += known.gone(uuid)
+            observer.forget(uuid)
         return told
 
-    def _of_reading(self, reading: connection.Reading, begins: bool) -> list[news.Event]:
+    def _of_reading(self, observer: Observer, reading: connection.Reading, begins: bool) -> list[news.Event]:
         try:
-            return self._news.look(decode(reading), self._clock(), begins=begins)
+            return self._news.look(observer.decoded(reading), self._clock(), begins=begins)
         except VirtmemError as error:
-            LOG.warning("%s: %s", self._uri, error.msg)
+            self._unreadable(error)
             return []
 
     def _look(
         self,
-        hypervisor: connection.Hypervisor,
         observer: Observer,
+        hypervisor: connection.Hypervisor,
         happened: t.Mapping[str, t.Sequence[events.Event]],
     ) -> list[news.Event]:
         """Looks at the domains about which something was heard."""
@@ -257,13 +256,18 @@ class _Watcher:
                 if self._is_wanted(domain.name, uuid):
                     told += known.look(domain, self._clock(), kinds)
             except VirtmemError as error:
-                if error.error_code == "connection_lost":
-                    raise
                 if error.error_code in ("domain_not_found", "domain_vanished"):
                     told += known.gone(uuid, kinds)
+                    observer.forget(uuid)
                 else:
-                    LOG.warning("%s: %s", self._uri, error.msg)
+                    self._unreadable(error)
         return told
+
+    def _unreadable(self, error: VirtmemError) -> None:
+        """One domain that can't be read is left for the next look; a connection that is gone is for all of them."""
+        if error.error_code == "connection_lost":
+            raise error
+        LOG.warning("%s: %s", self._uri, error.msg)
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, call: t.Callable[..., None], *arguments: t.Any) -> None:

@@ -159,6 +159,11 @@ class Hypervisor(Changes, Events):
             saved_xml=domain.managedSaveGetXMLDesc(0) if saved else None,
         )
 
+    def forget(self, uuid: str) -> None:
+        """Lets go of a domain that was found or read."""
+        self._domains.pop(uuid, None)
+        self._persistent.pop(uuid, None)
+
     def list_domains(self) -> list[Listed]:
         """Every domain, by a handful of calls however many there are.
 

@@ -304,7 +304,12 @@ class Fleet:
 
     def find(self, uuid: str) -> str:
         """By its UUID."""
+        if uuid not in self.sizes:
+            raise VirtmemError("domain_not_found", "Gone.", {}, "")
         return uuid
+
+    def forget(self, uuid: str) -> None:
+        """Nothing is kept here."""
 
     def read(self, uuid: str, _scopes: t.Collection[str] = ()) -> _watch.connection.Reading:
         """As it is at this moment."""
@@ -346,3 +351,28 @@ def test_of_ten_thousand_changes_every_last_one_is_known_and_nothing_piles_up(mo
 
     watching({"uris": "model:///", "interval": 3600}, story)
     assert sizes[1] < sizes[0] * 1.02 + 2000, sizes
+
+
+def test_of_guests_that_are_gone_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet, observers = Fleet(), []
+
+    class Kept(_watch.Observer):
+        """An observer whose memory can be looked at."""
+
+        def __init__(self, hypervisor: t.Any) -> None:
+            super().__init__(hypervisor)
+            observers.append(self)
+
+    monkeypatch.setattr(_watch, "Observer", Kept)
+    monkeypatch.setattr(_watch.connection, "connect", lambda _uri, **_options: contextlib.nullcontext(fleet))
+
+    async def story(watched: Watching) -> None:
+        await watched.kinds("connected")
+        assert len(observers[0]._last) == 2 * Fleet.COUNT
+        for uuid in list(fleet.sizes):
+            del fleet.sizes[uuid]
+            await asyncio.to_thread(fleet.told, _watch.events.Event(uuid, None, _watch.events.STOPPED))
+            await watched.kinds("stopped")
+        assert observers[0]._last == {}
+
+    watching({"uris": "model:///", "interval": 3600}, story)

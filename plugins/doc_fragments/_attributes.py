@@ -27,6 +27,18 @@ attributes:
     description:
       - When run twice in a row outside check mode, with the same arguments, the second invocation changes nothing.
     support: full
+  action:
+    description:
+      - Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
+    support: full
+    details:
+      - The module runs on the managed node as every module. Beside it, the action plugin tells the person at the
+        terminal how far the guests are while the module waits; see the variables below O(wait).
+  async:
+    description: Supports being used with the C(async) keyword.
+    support: full
+    details:
+      - In the background, nothing is told meanwhile.
   action_group:
     description:
       - Use C(group/virtmem.libvirt.all) in C(module_defaults) to set defaults for all modules of this collection.

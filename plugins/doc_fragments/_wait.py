@@ -19,6 +19,11 @@ options:
       - libvirt accepts a request in milliseconds and says nothing about the guest; without waiting, the task says
         nothing either. C(converged) of the device in the result tells how it was at the end of the task.
       - A task that finds everything as declared, but the guest still on its way, waits too.
+      - While it waits, a line on the terminal says every few seconds which guests are on their way, how much of the
+        wanted memory each has, and since when nothing has moved. The variable C(virtmem_progress) says to whom, V(auto)
+        (terminals only, the default), V(always) (logs of CI too) or V(never), as does C(VIRTMEM_PROGRESS) in the
+        controller's environment; C(virtmem_progress_after) (V(3)) says after how many seconds for the first time, and
+        C(virtmem_progress_every) (V(5)) how often. The lines go to standard error. The result has nothing of them.
     type: bool
     default: true
   wait_timeout:

@@ -18,7 +18,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from . import _observe, _options, _survey
+from . import _observe, _options, _progress, _survey
 from ._apply import whole
 from ._apply.job import Job, Order, Planned, Running
 from ._apply.task import Patience
@@ -119,8 +119,9 @@ def _carry_out(
         return
     running = [Running(job) for job in planned]
     report.jobs = running
-    patience = dataclasses.replace(patience, interrupted=_interruption(hypervisor))
-    whole.apply(hypervisor, running, patience)
+    with _progress.told() as tells:
+        patience = dataclasses.replace(patience, interrupted=_interruption(hypervisor), tells=tells)
+        whole.apply(hypervisor, running, patience)
     for job in running:
         if job.error:
             job.error.details.setdefault("steps_done", len(job.done))

@@ -3,7 +3,8 @@
 
 """An sshd of the tests' own: unpacked, never installed, on a port of 127.0.0.1, with keys that die with the test.
 
-It runs as the user that the lab's daemon runs as, and lets in that user only.
+It runs as the user that the lab's daemon runs as, and lets in that user only; such a server has no terminals. Root can
+have one that runs as root, and has.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import archive
 
 # What Debian's sshd is linked with and other programs hardly ever are.
 LIBRARIES = ("libwrap0", "libnsl2")
+_PRIVATE = ("unshare", "--mount", "--propagation", "private")
 
 
 def _command() -> list[str]:
@@ -70,20 +72,33 @@ def _as_user(folder: Path, user: pwd.struct_passwd) -> list[str]:
     lines = Path("/etc/passwd").read_text().splitlines()
     mine = [line.rpartition(":")[0] + ":/bin/sh" if line.startswith(f"{user.pw_name}:") else line for line in lines]
     (folder / "passwd").write_text("\n".join(mine) + "\n")
-    private = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
+    private = [*_PRIVATE, "sh", "-c"]
     dropped = f"setpriv --reuid={user.pw_uid} --regid={user.pw_gid} --clear-groups"
     return [*private, f'mount --bind {shlex.quote(str(folder / "passwd"))} /etc/passwd && exec {dropped} "$@"', "sh"]
 
 
+def _as_root(folder: Path) -> list[str]:
+    """Words before a command that give it what a server of root's needs, and what it writes, for itself."""
+    account = "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin"
+    (folder / "passwd").write_text(f"{Path('/etc/passwd').read_text().rstrip()}\n{account}\n")
+    mounts = (
+        f"mount --bind {shlex.quote(str(folder / 'passwd'))} /etc/passwd",
+        "mount -t tmpfs none /var/log && : > /var/log/lastlog",
+        "mount -t tmpfs none /run && mkdir -m 755 /run/sshd",
+    )
+    return [*_PRIVATE, "sh", "-c", f'{" && ".join(mounts)} && exec "$@"', "sh"]
+
+
 @contextlib.contextmanager
-def serving(lab: Lab, folder: Path) -> t.Iterator[str]:
+def serving(lab: Lab, folder: Path, as_root: bool = False) -> t.Iterator[str]:
     """A URI that reaches the lab's daemon over ssh, as long as the block lasts.
 
     Args:
         lab: the lab.
         folder: an empty folder that is open to everybody.
+        as_root: whether the server is root's, and lets in root.
     """
-    user = pwd.getpwuid(lab.socket.stat().st_uid)
+    user = pwd.getpwuid(0 if as_root else lab.socket.stat().st_uid)
     port = _free_port()
     _keys(folder)
     if os.geteuid() == 0:
@@ -96,6 +111,7 @@ def serving(lab: Lab, folder: Path) -> t.Iterator[str]:
         "StrictModes": "no",
         "UsePAM": "no",
         "PidFile": "none",
+        "Subsystem": "sftp internal-sftp",
         # As the session of a user who may use this daemon.
         "SetEnv": f"XDG_RUNTIME_DIR={lab.place / 'run'}",
     }
@@ -108,7 +124,14 @@ def serving(lab: Lab, folder: Path) -> t.Iterator[str]:
     ssh.chmod(0o755)
     with (folder / "sshd.log").open("w") as log:
         process = subprocess.Popen(
-            [*_as_user(folder, user), *_command(), "-D", "-e", "-f", str(folder / "sshd_config")],
+            [
+                *(_as_root(folder) if as_root else _as_user(folder, user)),
+                *_command(),
+                "-D",
+                "-e",
+                "-f",
+                str(folder / "sshd_config"),
+            ],
             env={"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": _libraries()},
             cwd="/",
             stderr=log,

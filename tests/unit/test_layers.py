@@ -30,9 +30,9 @@ ONLY_IN = {
     "ansible.module_utils.basic": TOP,
 }
 # The layers of module_utils from below; a file imports nothing above itself.
-LAYERS = ("_memory", "_libvirt", "_observe", "_survey", "_apply", "_options", "_report", "_module")
+LAYERS = ("_memory", "_libvirt", "_observe", "_survey", "_apply", "_options", "_report", "_progress", "_module")
 # Within the folder that applies plans.
-ROOMS = ("witness", "job", "task", "guests", "failure", "steps", "wait", "verify", "whole")
+ROOMS = ("witness", "job", "task", "guests", "failure", "steps", "tell", "wait", "verify", "whole")
 # What reads and reports has no business with.
 PLANNING = frozenset({"plan", "progress", "rules"})
 # What would let clock, chance or the outside world into the core.

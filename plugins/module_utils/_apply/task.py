@@ -33,6 +33,7 @@ class Patience:
     tolerance: Tolerance = EXACT
     interrupted: t.Callable[[], bool] = _never  # whether someone wants the task to end
     verify: str = guest.AUTO  # whether the guest's own word counts
+    tells: t.Callable[[t.Mapping[str, t.Any]], None] | None = None  # is told how far the guests are, if anybody listens
 
 
 @dataclass
@@ -44,9 +45,12 @@ class Task:
     patience: Patience
     clock: Clock  # seconds, on any clock that does not run backwards
     observer: Observer = field(init=False)
+    began: float = field(init=False)
     deadline: float = field(init=False)
+    tells_at: float = field(init=False)  # when to tell next how far the guests are
 
     def __post_init__(self) -> None:
         """The time begins to run."""
         self.observer = Observer(self.hypervisor)
-        self.deadline = self.clock() + self.patience.timeout
+        self.began = self.tells_at = self.clock()
+        self.deadline = self.began + self.patience.timeout

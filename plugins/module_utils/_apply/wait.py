@@ -24,6 +24,7 @@ from .guests import add_word, is_settled, problem
 from .job import Running
 from .steps import advance
 from .task import Task
+from .tell import next_report, tell
 
 
 def must_wait(job: Running) -> bool:
@@ -58,7 +59,8 @@ def wait(task: Task, jobs: t.Iterable[Running]) -> None:
                 if not _look(task, job):
                     _stop_waiting(task, job)
             return
-        due = min(job.witness.due for job in pending)
+        tell(task, pending)
+        due = min(next_report(task), *(job.witness.due for job in pending))
         event = task.hypervisor.next_event(min(next_poll, task.deadline, due) - now)
         now, looked_at = task.clock(), pending
         if now >= next_poll or (event is not None and event.uuid is None):

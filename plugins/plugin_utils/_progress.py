@@ -1,0 +1,184 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+"""How far the guests are, for the person at the terminal, while a module waits: base of the action plugins.
+
+The module runs as ever, once. Beside it, a thread of the worker looks every few seconds, over a connection like the
+task's own, into a file that the module writes as long as it waits (module_utils/_progress.py). If that fails, nothing
+is shown, and nothing else is different.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import secrets
+import sys
+import threading
+import typing as t
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action.normal import ActionModule as NormalAction
+from ansible.utils.display import Display
+
+from ..module_utils._progress import VARIABLE
+
+display = Display()
+
+AUTO, ALWAYS, NEVER = "auto", "always", "never"
+# The variables that a user may set, and what they are otherwise; the first one from the environment too.
+HOW, AFTER, EVERY = "virtmem_progress", "virtmem_progress_after", "virtmem_progress_every"
+FROM_ENVIRONMENT = "VIRTMEM_PROGRESS"
+_DEFAULTS = {HOW: AUTO, AFTER: 3, EVERY: 5}
+_SECONDS = (1, 3600)
+# A module that does not wait yet is looked at again so soon.
+_NOT_YET = 2.0
+# What connections and their libraries raise. Whatever they make of a look, the task goes on.
+_TROUBLE = (AnsibleError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError)
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+# Ansible loads action plugins before it starts the worker, which has no terminal any longer.
+_AT_TERMINAL = _is_terminal()
+
+
+def line(host: str, report: t.Mapping[str, t.Any], columns: int) -> str:
+    """What a person sees of a report, in one line: as many of the guests as there is room for.
+
+    Args:
+        host: the host's name in the inventory.
+        report: what the module tells (module_utils/_apply/tell.py).
+        columns: the width of the terminal.
+    """
+    waiting = [str(guest) for guest in report["waiting"]]
+    start = f"waiting: [{host}] => "
+    guests = int(report["guests"])
+    there = f"{guests - len(waiting)} of {guests} there, " if guests > 1 else ""
+    end = f" ({there}{float(report['waited']):.0f} s of {float(report['timeout']):.0f} s)"
+    for shown in range(len(waiting), 0, -1):
+        more = f" and {len(waiting) - shown} more" if shown < len(waiting) else ""
+        text = f"{start}{'; '.join(waiting[:shown])}{more}{end}"
+        if len(text) <= columns or shown == 1:
+            return text
+    return f"{start}{end.strip()}"
+
+
+class ActionModule(NormalAction):  # type: ignore[misc]  # Ansible has no types
+    """The ordinary action, and beside it what tells of the wait."""
+
+    def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Runs the module."""
+        settings = self._settings(task_vars or {})
+        if settings is None:
+            return t.cast("dict[str, t.Any]", super().run(tmp, task_vars))
+        path = f"/tmp/.virtmem-{secrets.token_hex(16)}"  # noqa: S108
+        self._task.environment = [*(self._task.environment or []), {VARIABLE: path}]
+        watcher = _Watcher(self, path, (task_vars or {}).get("inventory_hostname", ""), *settings)
+        watcher.start()
+        try:
+            return t.cast("dict[str, t.Any]", super().run(tmp, task_vars))
+        finally:
+            watcher.stop()
+
+    def _settings(self, task_vars: dict[str, t.Any]) -> tuple[float, float] | None:
+        """After how many seconds something is shown for the first time, and how often; None for never."""
+        given = {name: self._templar.template(task_vars.get(name, value)) for name, value in _DEFAULTS.items()}
+        if HOW not in task_vars and os.environ.get(FROM_ENVIRONMENT):
+            given[HOW] = os.environ[FROM_ENVIRONMENT]
+        how = {True: ALWAYS, False: NEVER}.get(given[HOW], given[HOW]) if isinstance(given[HOW], bool) else given[HOW]
+        if how not in (AUTO, ALWAYS, NEVER):
+            raise _refused(HOW, given[HOW], "is none of auto, always and never", f"{HOW}: auto")
+        seconds = [self._seconds(name, given[name]) for name in (AFTER, EVERY)]
+        shown = how == ALWAYS or (how == AUTO and _AT_TERMINAL)
+        # In the background nobody waits; what is not to be logged is not shown either.
+        if not shown or self._task.async_val or self._task.no_log or self._task.check_mode:
+            return None
+        return (seconds[0], seconds[1])
+
+    @staticmethod
+    def _seconds(name: str, value: t.Any) -> float:
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError):
+            seconds = -1
+        if not _SECONDS[0] <= seconds <= _SECONDS[1]:
+            why = f"is not a number of seconds between {_SECONDS[0]} and {_SECONDS[1]}"
+            raise _refused(name, value, why, f"{name}: {_DEFAULTS[name]}")
+        return seconds
+
+    def beside(self) -> ActionModule:
+        """An action like this one, whose connection can be used while the module runs over this one's."""
+        other = copy.copy(self)
+        other._connection = copy.copy(self._connection)
+        # A command that another user runs has a word of its own, by which its output is recognised.
+        other._connection.become = copy.copy(self._connection.become)
+        return other
+
+    def command(self, line: str) -> dict[str, t.Any]:
+        """What a command line of the shell answers, on the way that the module takes: some have no terminal."""
+        if self._is_pipelining_enabled("new"):
+            answer = self._low_level_execute_command("/bin/sh", in_data=f"{line}\n".encode())
+        else:
+            answer = self._low_level_execute_command(line)
+        return t.cast("dict[str, t.Any]", answer)
+
+
+def _refused(name: str, value: t.Any, why: str, instead: str) -> AnsibleActionFail:
+    msg = f"{name}: {value!r} {why}. Nothing was done. Write {instead}, or leave it out."
+    return AnsibleActionFail(msg, result={"error_code": "invalid_option", "details": {"option": name, "value": value}})
+
+
+class _Watcher:
+    """Looks for the module's word every few seconds, and shows it."""
+
+    def __init__(self, action: ActionModule, path: str, host: str, after: float, every: float) -> None:
+        self._action, self._path, self._host = action.beside(), path, host
+        self._after, self._every = after, every
+        self._ended = threading.Event()
+        self._shows = threading.Lock()
+
+    def start(self) -> None:
+        """From now on."""
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def stop(self) -> None:
+        """The module has answered. A look that is under way is not waited for, and shows nothing."""
+        with self._shows:
+            self._ended.set()
+
+    def _watch(self) -> None:
+        pause = self._after
+        seen = False
+        while not self._ended.wait(pause):
+            try:
+                report = self._read()
+                if report is not None:
+                    seen = True
+                    self._show(line(self._host, report, display.columns))
+            except _TROUBLE as error:
+                display.vvv(f"No word of the wait: {error}", host=self._host)
+            pause = self._every if seen else min(self._every, _NOT_YET)
+
+    def _read(self) -> dict[str, t.Any] | None:
+        answer = self._action.command(f"cat {self._path}")
+        if answer.get("rc") != 0:
+            return None
+        # A terminal on the way may add lines of its own.
+        text = next((text for text in answer["stdout"].splitlines() if text.startswith("{")), "null")
+        return t.cast("dict[str, t.Any] | None", json.loads(text))
+
+    def _show(self, text: str) -> None:
+        with self._shows:
+            if not self._ended.is_set():
+                # Beside what callbacks print, as JSON for example, and in no log file.
+                display.display(text, color=constants.COLOR_VERBOSE, stderr=True, screen_only=True)

@@ -1,0 +1,112 @@
+# Copyright (c) 2026 virtmem.libvirt contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a person sees of a wait: the line, and the settings. tests/faults/test_progress.py has whole plays."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+pytest.importorskip("jinja2")  # what only a controller has
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.virtmem.libvirt.plugins.plugin_utils import _progress
+
+
+def report(*waiting: str, guests: int = 1) -> dict[str, t.Any]:
+    """A word of a module."""
+    return {"waited": 7.6, "timeout": 120.0, "guests": guests, "waiting": list(waiting)}
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (report("web1 0 of 2GiB"), "waiting: [hv1] => web1 0 of 2GiB (8 s of 120 s)"),
+        (
+            report("web1 0 of 2GiB", "db1 1GiB of 8GiB", guests=5),
+            "waiting: [hv1] => web1 0 of 2GiB; db1 1GiB of 8GiB (3 of 5 there, 8 s of 120 s)",
+        ),
+        (
+            report(*(f"web{number} 0 of 2GiB" for number in range(40)), guests=40),
+            "waiting: [hv1] => web0 0 of 2GiB and 39 more (0 of 40 there, 8 s of 120 s)",
+        ),
+        # One is shown, however long it is.
+        (report("x" * 90), f"waiting: [hv1] => {'x' * 90} (8 s of 120 s)"),
+    ],
+)
+def test_the_line(told: dict[str, t.Any], line: str) -> None:
+    assert _progress.line("hv1", told, 79) == line
+
+
+class _Templar:
+    def template(self, value: t.Any) -> t.Any:
+        return value
+
+
+class _Task:
+    async_val = 0
+    no_log = False
+    check_mode = False
+    environment: t.ClassVar[list[t.Any]] = []
+
+
+def action(**task: t.Any) -> t.Any:
+    """An action without a connection."""
+    made = object.__new__(_progress.ActionModule)
+    made._templar, made._task = _Templar(), _Task()
+    for name, value in task.items():
+        setattr(made._task, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("variables", "environment", "terminal", "shown"),
+    [
+        ({}, None, True, (3, 5)),
+        ({}, None, False, None),
+        ({}, "always", False, (3, 5)),
+        ({}, "never", True, None),
+        ({"virtmem_progress": "auto"}, "always", False, None),
+        ({"virtmem_progress": True}, None, False, (3, 5)),
+        ({"virtmem_progress": False}, None, True, None),
+        ({"virtmem_progress_after": "10", "virtmem_progress_every": 60}, None, True, (10, 60)),
+    ],
+)
+def test_settings(
+    variables: dict[str, t.Any],
+    environment: str | None,
+    terminal: bool,
+    shown: tuple[float, float] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_progress, "_AT_TERMINAL", terminal)
+    monkeypatch.delenv(_progress.FROM_ENVIRONMENT, raising=False)
+    if environment is not None:
+        monkeypatch.setenv(_progress.FROM_ENVIRONMENT, environment)
+    assert action()._settings(variables) == shown
+
+
+@pytest.mark.parametrize("task", [{"async_val": 60}, {"no_log": True}, {"check_mode": True}], ids=str)
+def test_who_sees_nothing_whatever_is_set(task: dict[str, t.Any]) -> None:
+    assert action(**task)._settings({"virtmem_progress": "always"}) is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "way_out"),
+    [
+        ({"virtmem_progress": "yess"}, "virtmem_progress: auto"),
+        ({"virtmem_progress_after": 0}, "virtmem_progress_after: 3"),
+        ({"virtmem_progress_every": "soon"}, "virtmem_progress_every: 5"),
+        ({"virtmem_progress_every": None}, "virtmem_progress_every: 5"),
+        ({"virtmem_progress_every": "nan"}, "virtmem_progress_every: 5"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused_before_anything_is_done(variables: dict[str, t.Any], way_out: str) -> None:
+    [(name, value)] = variables.items()
+    with pytest.raises(AnsibleActionFail) as refused:
+        action()._settings(variables)
+    assert f"{name}: {value!r}" in refused.value.message
+    assert way_out in refused.value.message
+    assert refused.value.result["error_code"] == "invalid_option"

@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fuzz test-faults test-labs lint sanity package unit fuzz model integration eda faults molecule guests report demo bench build docs changelog lab-up lab-down lab-guest clean
+.PHONY: help setup test test-fuzz test-faults test-labs lint sanity package unit fuzz model integration eda faults molecule guests browser demo bench build docs changelog lab-up lab-down lab-guest clean
 
 PYTHON := /usr/bin/python3
 LAB := $(PYTHON) tests/lab/lab.py
@@ -42,7 +42,7 @@ test-faults: setup ## the stage faults, whole: the slow faults too
 test-labs: setup ## what make test leaves out of the targets, scenarios and labs, and what depends on the hypervisor on every lab
 	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py lint integration integration-trixie shown molecule
 
-report: ## the page of the role report in a real browser, the metrics and alerts by promtool; installs both
+browser: ## the report's page and the documentation in a real browser, metrics and alerts by promtool; installs both
 	@tests/run/setup.sh tests/report/packages.txt
 	@$(PYTHON) tests/run/run.py $@
 

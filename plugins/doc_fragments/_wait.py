@@ -23,7 +23,8 @@ options:
         wanted memory each has, and since when nothing has moved. The variable C(virtmem_progress) says to whom, V(auto)
         (terminals only, the default), V(always) (logs of CI too) or V(never), as does C(VIRTMEM_PROGRESS) in the
         controller's environment; C(virtmem_progress_after) (V(3)) says after how many seconds for the first time, and
-        C(virtmem_progress_every) (V(5)) how often. The lines go to standard error. The result has nothing of them.
+        C(virtmem_progress_every) (V(5)) how often. The lines go to standard error. The result has nothing of them. The
+        same reader is told in a line at the end if what is declared waits for the guest's next start.
     type: bool
     default: true
   wait_timeout:

@@ -26,6 +26,12 @@ options:
     type: list
     elements: dict
     required: true
+  most:
+    description:
+      - If there are more rows than this, those that say nothing of their own are left out. Of a guest whose memory is
+        declared in all these are its devices, and of what became of a plan all that is done, which is counted instead.
+      - All rows are shown unless it is given.
+    type: int
 seealso:
   - plugin: virtmem.libvirt.plan_summary
     plugin_type: filter

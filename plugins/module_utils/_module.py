@@ -145,6 +145,10 @@ def _about(domain: str, many: bool = False) -> t.Iterator[None]:
         raise _named(error, domain, many) from error
 
 
+# Of so many failed domains the message says why. The result has all of them.
+_MOST_TOLD = 8
+
+
 def _failed(jobs: t.Sequence[Job], many: bool) -> VirtmemError | None:
     """What the task fails with, if it does: the one domain's error, or one that names them all."""
     failed = [job for job in jobs if job.error]
@@ -152,14 +156,15 @@ def _failed(jobs: t.Sequence[Job], many: bool) -> VirtmemError | None:
         return None
     if len(failed) == 1:
         return _named(failed[0].error, failed[0].order.domain, many)
-    errors = {job.order.domain: failure_of(job.error) for job in failed if job.error}
+    errors = [_named(job.error, job.order.domain, many=True) for job in failed if job.error]
+    told = [f"{len(failed)} of {len(jobs)} domains failed.", *(error.msg for error in errors[:_MOST_TOLD])]
+    if errors[_MOST_TOLD:]:
+        told.append(f"As well: {', '.join(str(error.details['domain']) for error in errors[_MOST_TOLD:])}.")
     return VirtmemError(
         "domains_failed",
-        f"{len(failed)} of {len(jobs)} domains failed: "
-        + "; ".join(f"{name} ({error['error_code']})" for name, error in errors.items())
-        + ".",
-        {"domains": errors},
-        "See the failure of each in the result's domains; a run after the cause is gone goes on from there.",
+        "\n".join(told),
+        {"domains": {job.order.domain: failure_of(job.error) for job in failed if job.error}},
+        "\n".join(dict.fromkeys(error.hint for error in errors[:_MOST_TOLD])),
     )
 
 
@@ -188,7 +193,7 @@ def _answer(
             module.warn(warning)
         if error is not None:
             # Ansible prints the message in red, and the hint only somewhere in the result.
-            msg = f"{error.msg} {error.hint}".strip()
+            msg = f"{error.msg}{chr(10) if chr(10) in error.msg else ' '}{error.hint}".strip()
             module.fail_json(**{**failure_of(error), "msg": msg}, **result())
         module.exit_json(**result())
 

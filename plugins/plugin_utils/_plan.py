@@ -306,13 +306,14 @@ def _with_outcomes(rows: list[Row], planned: Result, applied: Result | None, any
     return told
 
 
-def _complaints(failures: t.Mapping[str, Result]) -> t.Iterator[str]:
+def _complaints(failures: t.Mapping[str, Result]) -> list[str]:
+    """Why each domain failed, and after those that fail alike what to do about it."""
+    hints: dict[str, list[str]] = {}
     for name, failure in failures.items():
         # A message that names the domain already is not to name it twice.
         text = failure["msg"] if failure["msg"].startswith(f"{name}: ") else f"{name}: {failure['msg']}"
-        yield f"Failed: {text}"
-        if failure.get("hint"):
-            yield f"Hint: {failure['hint']}"
+        hints.setdefault(failure.get("hint") or "", []).append(f"Failed: {text}")
+    return [line for hint, texts in hints.items() for line in [*texts, *([f"Hint: {hint}"] if hint else [])]]
 
 
 def _sentence(domains: t.Sequence[Result], inventory: Result, restarts: t.Sequence[Row]) -> str:

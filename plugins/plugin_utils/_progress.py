@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
-"""How far the guests are, for the person at the terminal, while a module waits: base of the action plugins.
+"""What the person at the terminal sees of a module beside its result: base of the action plugins.
+
+How far the guests are while it waits, and at its end what waits for a restart.
 
 The module runs as ever, once. Beside it, a thread of the worker looks every few seconds, over a connection like the
 task's own, into a file that the module writes as long as it waits (module_utils/_progress.py). If that fails, nothing
@@ -73,37 +75,57 @@ def line(host: str, report: t.Mapping[str, t.Any], columns: int) -> str:
     return f"{start}{end.strip()}"
 
 
+def staged(host: str, result: t.Mapping[str, t.Any]) -> str | None:
+    """What a person sees of a result that waits for a restart, in one line; None if nothing does.
+
+    Args:
+        host: the host's name in the inventory.
+        result: the module's result.
+    """
+    reasons = result.get("restart_reasons") or []
+    if not reasons:
+        return None
+    # Of a layout, each reason begins with its domain.
+    domain = (result.get("domain") or {}).get("name")
+    more = f" (and {len(reasons) - 1} more, see restart_reasons of the result)" if reasons[1:] else ""
+    return f"staged: [{host}] => {domain + ': ' if domain else ''}{reasons[0]}{more}"
+
+
 class ActionModule(NormalAction):  # type: ignore[misc]  # Ansible has no types
-    """The ordinary action, and beside it what tells of the wait."""
+    """The ordinary action, and beside it what tells of the wait, and of what waits for a restart."""
 
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Runs the module."""
-        settings = self._settings(task_vars or {})
-        if settings is None:
+        after, every, is_shown = self._settings(task_vars or {})
+        if not is_shown:
             return t.cast("dict[str, t.Any]", super().run(tmp, task_vars))
         path = f"/tmp/.virtmem-{secrets.token_hex(16)}"  # noqa: S108
         self._task.environment = [*(self._task.environment or []), {VARIABLE: path}]
-        watcher = _Watcher(self, path, (task_vars or {}).get("inventory_hostname", ""), *settings)
-        watcher.start()
+        host = (task_vars or {}).get("inventory_hostname", "")
+        watcher = _Watcher(self, path, host, after, every)
+        if not self._task.check_mode:  # which waits for nothing
+            watcher.start()
         try:
-            return t.cast("dict[str, t.Any]", super().run(tmp, task_vars))
+            result = t.cast("dict[str, t.Any]", super().run(tmp, task_vars))
         finally:
             watcher.stop()
+        line_of_it = staged(host, result)
+        if line_of_it:
+            _display(line_of_it)
+        return result
 
-    def _settings(self, task_vars: dict[str, t.Any]) -> tuple[float, float] | None:
-        """After how many seconds something is shown for the first time, and how often; None for never."""
+    def _settings(self, task_vars: dict[str, t.Any]) -> tuple[float, float, bool]:
+        """After how many seconds something is shown for the first time, how often, and whether at all."""
         given = {name: self._templar.template(task_vars.get(name, value)) for name, value in _DEFAULTS.items()}
         if HOW not in task_vars and os.environ.get(FROM_ENVIRONMENT):
             given[HOW] = os.environ[FROM_ENVIRONMENT]
         how = {True: ALWAYS, False: NEVER}.get(given[HOW], given[HOW]) if isinstance(given[HOW], bool) else given[HOW]
         if how not in (AUTO, ALWAYS, NEVER):
             raise _refused(HOW, given[HOW], "is none of auto, always and never", f"{HOW}: auto")
-        seconds = [self._seconds(name, given[name]) for name in (AFTER, EVERY)]
-        shown = how == ALWAYS or (how == AUTO and _AT_TERMINAL)
+        after, every = (self._seconds(name, given[name]) for name in (AFTER, EVERY))
         # In the background nobody waits; what is not to be logged is not shown either.
-        if not shown or self._task.async_val or self._task.no_log or self._task.check_mode:
-            return None
-        return (seconds[0], seconds[1])
+        hidden = self._task.async_val or self._task.no_log
+        return after, every, not hidden and (how == ALWAYS or (how == AUTO and _AT_TERMINAL))
 
     @staticmethod
     def _seconds(name: str, value: t.Any) -> float:
@@ -136,6 +158,11 @@ class ActionModule(NormalAction):  # type: ignore[misc]  # Ansible has no types
 def _refused(name: str, value: t.Any, why: str, instead: str) -> AnsibleActionFail:
     msg = f"{name}: {value!r} {why}. Nothing was done. Write {instead}, or leave it out."
     return AnsibleActionFail(msg, result={"error_code": "invalid_option", "details": {"option": name, "value": value}})
+
+
+def _display(text: str) -> None:
+    """Shows a line beside what callbacks print, as JSON for example, and in no log file."""
+    display.display(text, color=constants.COLOR_VERBOSE, stderr=True, screen_only=True)
 
 
 class _Watcher:
@@ -180,5 +207,4 @@ class _Watcher:
     def _show(self, text: str) -> None:
         with self._shows:
             if not self._ended.is_set():
-                # Beside what callbacks print, as JSON for example, and in no log file.
-                display.display(text, color=constants.COLOR_VERBOSE, stderr=True, screen_only=True)
+                _display(text)

@@ -47,8 +47,44 @@ def _widths(cells: t.Sequence[t.Sequence[str]]) -> list[int]:
     return widths
 
 
-def table(rows: t.Sequence[Row]) -> list[str]:
-    """The rows as lines of a table; no lines if there are no rows."""
+# Rows of a guest itself, whose memory is declared in all; those of its devices are how that is brought about.
+_IN_ALL = "(memory)"
+_DONE = "done"
+
+
+def _fewer(rows: t.Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """The rows that say something of their own, and lines that say what the others have in common.
+
+    A device of a guest whose memory is declared in all is left out, unless it waits for a restart that the guest does
+    not; and so is, of what became of a plan, all that is done.
+    """
+    restarts = {row["domain"]: bool(row.get("restart")) for row in rows if row.get("device") == _IN_ALL}
+    own = [row for row in rows if row.get("device") == _IN_ALL or _says_more(row, restarts.get(row["domain"]))]
+    left = [row for row in own if row.get("outcome") != _DONE]
+    done = {row["domain"] for row in own} - {row["domain"] for row in left}
+    lines = [f"{len(done)} guest{'s' if len(done) > 1 else ''}: done"] if done else []
+    return left, lines
+
+
+def _says_more(row: Row, restart: bool | None) -> bool:
+    """Whether a device says more than its guest, of which is known whether it waits for a restart, if it is shown."""
+    return restart is None or (bool(row.get("restart")) and not restart)
+
+
+def table(rows: t.Sequence[Row], most: int | None = None) -> list[str]:
+    """The rows as lines of a table; no lines if there are no rows.
+
+    Args:
+        rows: of a plan, or of what became of it.
+        most: if there are more rows than this, those that say nothing of their own are left out.
+    """
+    if most is None or len(rows) <= most:
+        return _lines(rows)
+    left, more = _fewer(rows)
+    return [*_lines(left), *more]
+
+
+def _lines(rows: t.Sequence[Row]) -> list[str]:
     if not rows:
         return []
     told = {name for name in _OPTIONAL if any(row.get(name) for row in rows)}

@@ -30,7 +30,7 @@ def written() -> dict[str, str]:
     found = {path.name: path.read_text() for path in folder.glob("rulebooks/*.yml")}
     source = (folder / "plugins" / "event_source" / "memory.py").read_text()
     found["EXAMPLES"] = source.partition('EXAMPLES = r"""\n')[2].partition('"""')[0]
-    guide = (ROOT / "docs" / "docsite" / "rst" / "guide_events.rst").read_text()
+    guide = (ROOT / "docs" / "docsite" / "rst" / "reference_events.rst").read_text()
     blocks = re.findall(r"^\.\. code-block:: yaml\n\n((?:(?: +.*)?\n)+)", guide, re.MULTILINE)
     shown = [textwrap.dedent(block) for block in blocks]
     return {**found, **{f"guide {number}": block for number, block in enumerate(shown) if "sources:" in block}}

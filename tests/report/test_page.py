@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The page of the role `report` in a real browser: it sorts, it filters, and it is looked at in .cache/report."""
+"""The page of the role `report` in a real browser: it sorts, it filters, and it is looked at in .cache/shots."""
 
 from __future__ import annotations
 

@@ -36,13 +36,15 @@ def options(shop: Workshop) -> None:
 
 
 def docs(shop: Workshop) -> None:
-    """The documentation's pages, in .cache/docs/build/html."""
+    """The documentation's site, in .cache/docs/build/html."""
     env = pages.environment(shop)
-    pages.begin()
-    _run(pages.INIT, TREE, env)
-    pages.settle()
-    _run(pages.BUILD, pages.FOLDER, env)
-    print(f"The pages begin at {pages.FOLDER / 'build' / 'html' / 'index.html'}")
+
+    def run(_name: str, command: Command) -> bool:
+        _run(command, TREE, env)
+        return True
+
+    pages.make(run)
+    print(f"The site begins at {pages.HTML / 'index.html'}")
 
 
 def changelog(shop: Workshop) -> None:

@@ -125,7 +125,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
     here = "ansible_collections/virtmem/libvirt"
     check("mypy, the plugins", [*mypy, f"{here}/plugins"], cwd=TREE)
     check("mypy, the event source", [*mypy, f"{here}/extensions/eda/plugins/event_source/memory.py"], cwd=TREE)
-    folders = ("docs", "fuzz", "generating.py", "model", "report", "unit")
+    folders = ("docs", "fuzz", "generating.py", "model", "report", "site", "unit")
     tests: Command = [f"{here}/tests/{folder}" for folder in folders]
     check("mypy, the tests", [*mypy, "--python-version", "3.10", *tests], cwd=TREE)
     for folder, path in (
@@ -526,11 +526,10 @@ def guests(shop: Workshop, tally: Tally) -> None:
 def shown(shop: Workshop, tally: Tally) -> None:
     """What people are shown, or stand on: the pages, the demo, and the labs with all their commands."""
     env = pages.environment(shop)
-    pages.begin()
-    tally.check("the pages, as files", pages.INIT, cwd=TREE, env=env)
-    if (pages.FOLDER / "conf.py").is_file():
-        pages.settle()
-        tally.check("the pages", pages.BUILD, cwd=pages.FOLDER, env=env)
+    if pages.make(functools.partial(tally.check, cwd=TREE, env=env)):
+        node = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+        site = {**shop.environment(node), "VIRTMEM_SITE": str(pages.HTML)}
+        _pytest(tally, "the site's pages and links", node, site, "tests/site/test_pages.py")
     venv = shop.controller()
     try:
         with labs.up(labs.HERE, "demo") as lab:
@@ -556,14 +555,17 @@ def _demo(ran: Ran) -> Count:
     return Count(1) if ran.ok else Count(0, 1)
 
 
-# --- report
+# --- browser
 
 
-def report(shop: Workshop, tally: Tally) -> None:
-    """The page of the role report in a real browser, and what Prometheus' own tool says of metrics and alerts."""
-    venv = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
-    env = {**shop.environment(venv), "VIRTMEM_SHOTS": str(CACHE / "report")}
-    _pytest(tally, "the page, the metrics and the alerts", venv, env, "tests/report")
+def browser(shop: Workshop, tally: Tally) -> None:
+    """The report and the documentation in a real browser, and what Prometheus' own tool says of metrics and alerts."""
+    node = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    env = {**shop.environment(node), "VIRTMEM_SHOTS": str(CACHE / "shots")}
+    _pytest(tally, "the report's page, metrics and alerts", node, env, "tests/report")
+    made = functools.partial(tally.check, cwd=TREE, env=pages.environment(shop))
+    if pages.make(made):
+        _pytest(tally, "the site", node, {**env, "VIRTMEM_SITE": str(pages.HTML)}, "tests/site/test_browser.py")
 
 
 # In the order in which they run inside their lane. A stage for another lab is one more row with another labs.Kind.
@@ -588,5 +590,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("eda", "rest", "the event source and the rulebooks, by the real ansible-rulebook", eda),
     Stage("faults", "rest", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
     Stage("guests", "rest", "the role guest on a stock Debian", guests, named=True),
-    Stage("report", "rest", "the page of the role report in a browser, the metrics by promtool", report, named=True),
+    Stage(
+        "browser", "rest", "the report and the documentation in a browser, the metrics by promtool", browser, named=True
+    ),
 )

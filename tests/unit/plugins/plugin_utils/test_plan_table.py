@@ -504,3 +504,43 @@ def test_what_is_there_and_not_declared_has_a_row(applied: bool) -> None:
     ]
     assert rows[1]["outcome"] is None
     assert _plan.summary(result, known(both(1), old), [WISH])["pending"] == []
+
+
+# --- many guests
+
+
+def _many(outcomes: t.Sequence[str | None]) -> list[dict[str, t.Any]]:
+    """Guests by their memory in all, with a device each; the third has one that waits for a restart by itself."""
+    rows = []
+    for number, outcome in enumerate(outcomes):
+        common = {"domain": f"web{number}", "now": "1GiB", "wanted": "2GiB", "action": "grow", "outcome": outcome}
+        rows.append({**common, "device": "(memory)", "restart": False})
+        rows.append({**common, "device": "ua-vm0", "restart": number == 2})
+    return rows
+
+
+def test_a_short_plan_has_all_its_rows() -> None:
+    rows = _many([None] * 3)
+    assert plan_table.FilterModule().filters()["plan_table"](rows, 6) == _table.table(rows)
+    assert len(_table.table(rows)) == 7
+
+
+def test_of_a_long_plan_each_guest_has_its_row() -> None:
+    lines = _table.table(_many([None] * 40), 24)
+    assert [line.split()[:2] for line in lines[1:]] == [
+        *(["web0", "(memory)"], ["web1", "(memory)"], ["web2", "(memory)"], ["web2", "ua-vm0"]),
+        *([f"web{number}", "(memory)"] for number in range(3, 40)),
+    ]
+
+
+def test_what_is_declared_by_devices_keeps_them() -> None:
+    rows = [{**row, "device": "ua-a" if row["device"] == "(memory)" else "ua-b"} for row in _many([None] * 30)]
+    assert _table.table(rows, 24) == _table.table(rows)
+
+
+def test_of_a_long_outcome_what_is_done_is_counted() -> None:
+    lines = _table.table(_many(["done"] * 20 + ["failed"] + ["done"] * 19), 24)
+    assert [line.split()[0] for line in lines] == ["DOMAIN", "web20", "39"]
+    assert lines[-1] == "39 guests: done"
+    # The one whose device waits for a restart is done as well.
+    assert _table.table(_many(["done"] * 40), 24) == ["40 guests: done"]

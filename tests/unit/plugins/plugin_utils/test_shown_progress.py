@@ -85,12 +85,29 @@ def test_settings(
     monkeypatch.delenv(_progress.FROM_ENVIRONMENT, raising=False)
     if environment is not None:
         monkeypatch.setenv(_progress.FROM_ENVIRONMENT, environment)
-    assert action()._settings(variables) == shown
+    after, every, is_shown = action()._settings(variables)
+    assert ((after, every) if is_shown else None) == shown
 
 
-@pytest.mark.parametrize("task", [{"async_val": 60}, {"no_log": True}, {"check_mode": True}], ids=str)
+@pytest.mark.parametrize("task", [{"async_val": 60}, {"no_log": True}], ids=str)
 def test_who_sees_nothing_whatever_is_set(task: dict[str, t.Any]) -> None:
-    assert action(**task)._settings({"virtmem_progress": "always"}) is None
+    assert action(**task)._settings({"virtmem_progress": "always"})[2] is False
+
+
+@pytest.mark.parametrize(
+    ("result", "line"),
+    [
+        ({}, None),
+        ({"restart_reasons": [], "domain": {"name": "web1"}}, None),
+        ({"restart_reasons": ["It grows then."], "domain": {"name": "web1"}}, "staged: [hv1] => web1: It grows then."),
+        (
+            {"restart_reasons": ["web1: It grows then.", "db1: So does this.", "db2: And this."]},
+            "staged: [hv1] => web1: It grows then. (and 2 more, see restart_reasons of the result)",
+        ),
+    ],
+)
+def test_what_waits_for_a_restart(result: dict[str, t.Any], line: str | None) -> None:
+    assert _progress.staged("hv1", result) == line
 
 
 @pytest.mark.parametrize(

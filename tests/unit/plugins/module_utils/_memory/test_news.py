@@ -234,7 +234,7 @@ def test_the_schema_has_every_key_every_kind_and_every_drift() -> None:
     event = json.loads((folder / "schemas" / "memory.json").read_text())["properties"]["memory"]
     assert tuple(event["properties"]) == tuple(event["required"]) == news.KEYS
     assert event["properties"]["kind"]["enum"] == list(news.KINDS)
-    guide = (folder.parents[1] / "docs" / "docsite" / "rst" / "guide_events.rst").read_text()
+    guide = (folder.parents[1] / "docs" / "docsite" / "rst" / "reference_events.rst").read_text()
     assert all(f"   * - ``{kind}``\n     - {text.rstrip('.')}" in guide for kind, text in news.KINDS.items())
     # Told as an event of its own, once the guest has had its time.
     assert {*event["properties"]["drift"]["enum"], "not_converged"} == {*DRIFTS, None}

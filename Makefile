@@ -39,8 +39,8 @@ test-fuzz: setup ## all that is generated, new and long: 100,000 option sets, 30
 test-faults: setup ## the stage faults, whole: the slow faults too
 	@VIRTMEM_FAULTS=all $(PYTHON) tests/run/run.py faults
 
-test-labs: setup ## what make test leaves out of the targets, scenarios and labs, and what depends on the hypervisor on every lab
-	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py lint integration integration-trixie shown molecule
+test-labs: setup ## what make test leaves out of targets, scenarios, labs and Pythons; what depends on the hypervisor on every lab
+	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py lint sanity integration integration-trixie shown molecule eda
 
 browser: ## the report's page and the documentation in a real browser, metrics and alerts by promtool; installs both
 	@tests/run/setup.sh tests/report/packages.txt

@@ -29,7 +29,8 @@ options:
   most:
     description:
       - If there are more rows than this, those that say nothing of their own are left out. Of a guest whose memory is
-        declared in all these are its devices, and of what became of a plan all that is done, which is counted instead.
+        declared in all these are its devices, and of what became of a plan the guests that are as declared, which are
+        counted instead.
       - All rows are shown unless it is given.
     type: int
 seealso:

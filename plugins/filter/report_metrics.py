@@ -16,19 +16,13 @@ short_description: A survey of hypervisors as metrics for Prometheus
 version_added: 0.1.0
 author:
   - virtmem.libvirt contributors (@virtmem)
+extends_documentation_fragment:
+  - virtmem.libvirt._surveys
 description:
   - Makes the text that node_exporter's textfile collector reads.
   - The role P(virtmem.libvirt.report#role) is made with it.
 positional: now
 options:
-  _input:
-    description:
-      - For each hypervisor a dictionary with C(host) (its name), C(uri), C(info) (the result of
-        M(virtmem.libvirt.memory_device_info)) and C(reserve) (what it is to have left, a quantity with a unit, or
-        nothing); or the name alone of one that was not reached.
-    type: list
-    elements: raw
-    required: true
   now:
     description:
       - When the survey was made, in seconds since 1970.

@@ -16,19 +16,13 @@ short_description: A survey of hypervisors as a page of HTML
 version_added: 0.1.0
 author:
   - virtmem.libvirt contributors (@virtmem)
+extends_documentation_fragment:
+  - virtmem.libvirt._surveys
 description:
   - Makes a page that needs nothing else. What is wrong comes first, then each hypervisor with its guests.
   - The role P(virtmem.libvirt.report#role) is made with it.
 positional: title, when, style, script
 options:
-  _input:
-    description:
-      - For each hypervisor a dictionary with C(host) (its name), C(uri), C(info) (the result of
-        M(virtmem.libvirt.memory_device_info)) and C(reserve) (what it is to have left, a quantity with a unit, or
-        nothing); or the name alone of one that was not reached.
-    type: list
-    elements: raw
-    required: true
   title:
     description:
       - Its title.

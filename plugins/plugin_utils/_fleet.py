@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 """The survey of many hypervisors as values: each with its guests, and what is wrong with them.
 
 Pure functions of results of memory_device_info, for the role `report`. They run on the controller.

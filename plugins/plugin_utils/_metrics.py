@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 """A survey as metrics, in the text format of Prometheus, for node_exporter's textfile collector.
 
 Base units, and no series of what could not be read: the file is written anew each time, so that nothing stale is in it.

@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
-# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 """A survey as a page of HTML that needs nothing else: what is wrong first, then each hypervisor with its guests."""
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import typing as t
 from html import escape
 
@@ -151,14 +151,27 @@ def _host(host: _fleet.Host) -> str:
     return "".join([*parts, "</section>\n"])
 
 
+def _in_order(hosts: t.Iterable[_fleet.Host]) -> list[_fleet.Fault]:
+    """What is wrong with all of them, the worst kind first."""
+    order = list(FAULTS)
+    every = [fault for host in hosts for fault in host.faults]
+    return sorted(every, key=lambda fault: (order.index(fault.kind), fault.host, fault.domain or ""))
+
+
+def faults(surveys: t.Iterable[_fleet.Result | str]) -> list[dict[str, t.Any]]:
+    """What is wrong, in the order of the page; surveys as `_fleet.hosts_of` has them."""
+    told = _in_order(_fleet.hosts_of(surveys))
+    where = (f"{fault.host} {fault.domain}" if fault.domain else fault.host for fault in told)
+    return [{**dataclasses.asdict(fault), "message": f"{place}: {fault.text}"} for place, fault in zip(where, told)]
+
+
 def _wrong(faults: t.Sequence[_fleet.Fault]) -> str:
     if not faults:
         return '<section class="faults"><h2>Nothing is wrong</h2></section>\n'
-    order = list(FAULTS)
     rows = "\n".join(
         f'<tr class="{fault.kind}"><td>{FAULTS[fault.kind]}</td><td>{escape(fault.host)}</td>'
         f"<td>{escape(fault.domain or '')}</td><td>{escape(fault.text)}</td></tr>"
-        for fault in sorted(faults, key=lambda fault: (order.index(fault.kind), fault.host, fault.domain or ""))
+        for fault in faults
     )
     heads = "".join(f'<th scope="col">{title}</th>' for title in ("What", "Host", "Guest", "Why"))
     counted = collections.Counter(FAULTS[fault.kind] for fault in faults)
@@ -191,7 +204,7 @@ def page(surveys: t.Iterable[_fleet.Result | str], title: str, when: str, style:
     guests = sum(len(host.guests) for host in hosts)
     told = f"{when} · {_many(len(hosts), 'hypervisor', 'hypervisors')} · {_many(guests, 'guest', 'guests')}"
     parts = [_HEAD.format(title=escape(title), when=escape(told), style=style)]
-    parts.append(_wrong([fault for host in hosts for fault in host.faults]))
+    parts.append(_wrong(_in_order(hosts)))
     parts += [_FIND, _LEGEND] if guests else []
     parts += [_host(host) for host in hosts]
     return "".join([*parts, _TAIL.format(script=script)])

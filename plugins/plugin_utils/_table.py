@@ -49,20 +49,21 @@ def _widths(cells: t.Sequence[t.Sequence[str]]) -> list[int]:
 
 # Rows of a guest itself, whose memory is declared in all; those of its devices are how that is brought about.
 _IN_ALL = "(memory)"
-_DONE = "done"
+# Outcomes of guests that have what is declared for them.
+_FINE = ("done", "reached", "unchanged")
 
 
 def _fewer(rows: t.Sequence[Row]) -> tuple[list[Row], list[str]]:
     """The rows that say something of their own, and lines that say what the others have in common.
 
     A device of a guest whose memory is declared in all is left out, unless it waits for a restart that the guest does
-    not; and so is, of what became of a plan, all that is done.
+    not; and so is, of what became of a plan, a guest that has it.
     """
     restarts = {row["domain"]: bool(row.get("restart")) for row in rows if row.get("device") == _IN_ALL}
     own = [row for row in rows if row.get("device") == _IN_ALL or _says_more(row, restarts.get(row["domain"]))]
-    left = [row for row in own if row.get("outcome") != _DONE]
-    done = {row["domain"] for row in own} - {row["domain"] for row in left}
-    lines = [f"{len(done)} guest{'s' if len(done) > 1 else ''}: done"] if done else []
+    left = [row for row in own if row.get("outcome") not in _FINE]
+    fine = {row["domain"] for row in own} - {row["domain"] for row in left}
+    lines = [f"{len(fine)} guest{'s' if len(fine) > 1 else ''}: as declared"] if fine else []
     return left, lines
 
 

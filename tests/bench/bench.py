@@ -21,6 +21,7 @@ import info
 import labs
 import layout
 import plays  # first: it makes tests/run importable
+import report
 import rows
 import same
 from checks import die
@@ -32,6 +33,7 @@ BENCHES: t.Mapping[str, t.Callable[[plays.Place], list[rows.Row]]] = {
     "info": info.bench,
     "layout": layout.bench,
     "events": events.bench,
+    "report": report.bench,
 }
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -46,7 +46,7 @@ def test_restarted_in_good_order_while_a_wait_lasts(lab: Lab, run: Runner, idle:
     "answered",
     [
         pytest.param(True, id="after the live change was answered", marks=pytest.mark.quick),
-        pytest.param(False, id="before the live change was answered", marks=pytest.mark.quick),
+        pytest.param(False, id="before the live change was answered"),
     ],
 )
 def test_killed_between_the_live_and_the_config_change(

@@ -109,7 +109,7 @@ def test_host_memory_at_each_step_of_a_set(lab: Lab, run: Runner, idle: str, roo
         assert set(lab.devices(idle, scope)) == {ALIAS, *sizes}
 
 
-@pytest.mark.parametrize("what", [pytest.param("missing", marks=pytest.mark.quick), "too small", "not readable"])
+@pytest.mark.parametrize("what", ["missing", "too small", "not readable"])
 def test_the_path_of_an_nvdimm(lab: Lab, run: Runner, what: str) -> None:
     place = lab.place / "memory" / f"{what.replace(' ', '-')}.img"
     with lab.guest(

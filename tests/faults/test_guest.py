@@ -15,7 +15,6 @@ DIMM: dict[str, t.Any] = {"alias": "ua-dimm0"}
 NEW_DIMM: dict[str, t.Any] = {**DIMM, "model": "dimm", "size": "256MiB", "node": 0}
 
 
-@pytest.mark.quick
 def test_no_answer(lab: Lab, run: Runner, idle: str) -> None:
     answer = run(domain=idle, alias=ALIAS, requested="128MiB", wait_timeout=2).end().failed_with("not_converged")
     answer.within(2).tells_truth(lab)

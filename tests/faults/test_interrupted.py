@@ -19,10 +19,15 @@ from faultlab import ALIAS, MIB, Lab, Runner, Task, until
 from proxy import REPLY, UPDATE, Message, Proxy
 
 Play = t.Callable[..., subprocess.Popen[str]]
+# What a module hears of; one of them shows in every run what becomes of all.
+SIGNALS = [
+    pytest.param(signal.SIGINT),
+    pytest.param(signal.SIGTERM, marks=pytest.mark.quick),
+    pytest.param(signal.SIGHUP),
+]
 
 
-@pytest.mark.quick
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", SIGNALS, ids=["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_during_the_wait(lab: Lab, run: Runner, idle: str, number: signal.Signals) -> None:
     task = run(domain=idle, alias=ALIAS, requested="128MiB", wait_timeout=60)
     until(lambda: lab.requested(idle, "config") == 128 * MIB, "the request")
@@ -43,8 +48,7 @@ def test_a_terminal_that_is_closed_ends_no_task_that_nohup_began(lab: Lab, run: 
     task.end().failed_with("not_converged").within(4).tells_truth(lab)
 
 
-@pytest.mark.quick
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", SIGNALS[:2], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_between_the_live_and_the_config_change(
     lab: Lab, run: Runner, idle: str, proxy: Proxy, number: signal.Signals
 ) -> None:
@@ -65,8 +69,7 @@ def test_a_signal_between_the_live_and_the_config_change(
     assert answer.output["changed"]
 
 
-@pytest.mark.quick
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", SIGNALS[:2], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_before_anything_is_known(run: Runner, short: Path, number: signal.Signals) -> None:
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(str(short / "silent"))
@@ -112,7 +115,6 @@ def modules(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.quick
 def test_ctrl_c_of_a_play(lab: Lab, run: Runner, idle: str, play: Play, tree: Path) -> None:
     book = play({"domain": idle, "alias": ALIAS, "requested": "128MiB", "wait_timeout": 100})
     until(lambda: lab.requested(idle, "config") == 128 * MIB, "the request", 60)

@@ -73,9 +73,15 @@ class Book:
             **streams,
         )
 
-    def seen(self, *arguments: t.Any, **more: t.Any) -> tuple[str, str]:
+    def seen(
+        self,
+        hosts: t.Mapping[str, t.Mapping[str, t.Any]],
+        timeout: int,
+        task: t.Mapping[str, t.Any] | None = None,
+        options: t.Sequence[str] = (),
+    ) -> tuple[str, str]:
         """What it printed, and what it said beside that, if whoever runs it asks for progress."""
-        process = self.start(*arguments, environment={"VIRTMEM_PROGRESS": "always"}, **more)
+        process = self.start(hosts, timeout, task, options, {"VIRTMEM_PROGRESS": "always"})
         return process.communicate(timeout=120)
 
 
@@ -168,7 +174,7 @@ def test_a_terminal_sees_it_and_a_log_does_not(book: Book) -> None:
 
 def test_who_asks_for_none_sees_none(book: Book) -> None:
     """In the background, where nothing may be logged, without a wait, in check mode, where the inventory says so."""
-    hosts = {
+    hosts: dict[str, dict[str, t.Any]] = {
         "background": {"seconds": 60},
         "secret": {"hidden": True},
         "quick": {"waits": False},

@@ -101,7 +101,6 @@ def test_renamed(lab: Lab, run: Runner, idle: str) -> None:
         lab("delete", "other")
 
 
-@pytest.mark.quick
 def test_paused(lab: Lab, run: Runner, guest: str) -> None:
     """Whoever paused it may resume it, so the task waits; and it says why it waited in vain."""
     lab.virsh("suspend", guest)
@@ -193,7 +192,7 @@ def migrate(lab: Lab, other: Lab, name: str, *options: str) -> None:
 @pytest.mark.parametrize(
     ("options", "error_code"),
     [
-        pytest.param((), "domain_stopped", id="migrated away", marks=pytest.mark.quick),
+        pytest.param((), "domain_stopped", id="migrated away"),
         pytest.param(("--undefinesource",), "domain_vanished", id="migrated away for good"),
     ],
 )

@@ -35,7 +35,6 @@ def reading(lab: Lab, idle: str, short: Path) -> t.Iterator[str]:
         door.wait(10)
 
 
-@pytest.mark.quick
 def test_reading_is_enough_to_look_and_to_plan(lab: Lab, run: Runner, idle: str, reading: str) -> None:
     answer = run("memory_device_info", uri=reading, domains=[idle]).end().is_green()
     assert [device["alias"] for device in answer.output["domains"][0]["devices"]] == [ALIAS]

@@ -56,7 +56,6 @@ def test_two_tasks_that_attach_the_same_device(lab: Lab, run: Runner, idle: str)
     run(domain=idle, **new).end().is_green(changed=False).tells_truth(lab, "ua-new")
 
 
-@pytest.mark.quick
 def test_virsh_changes_the_same_device_during_the_wait(lab: Lab, run: Runner, idle: str) -> None:
     task = run(domain=idle, alias=ALIAS, requested="128MiB", wait_timeout=60)
     until(lambda: both(lab, idle) == (128 * MIB, 128 * MIB), "the request")

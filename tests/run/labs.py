@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from checks import Ran, execute
-from workshop import CACHE, NODE_PYTHON, ROOT
+from workshop import CACHE, NODE_PYTHON, ROOT, THOROUGH
 
-# Whether nothing is left out to save time.
-THOROUGH = os.environ.get("VIRTMEM_LABS") == "all"
 LAB = ROOT / "tests" / "lab" / "lab.py"
 
 

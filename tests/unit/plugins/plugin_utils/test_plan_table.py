@@ -538,9 +538,9 @@ def test_what_is_declared_by_devices_keeps_them() -> None:
     assert _table.table(rows, 24) == _table.table(rows)
 
 
-def test_of_a_long_outcome_what_is_done_is_counted() -> None:
-    lines = _table.table(_many(["done"] * 20 + ["failed"] + ["done"] * 19), 24)
+def test_of_a_long_outcome_those_that_are_as_declared_are_counted() -> None:
+    lines = _table.table(_many(["done"] * 10 + ["reached"] * 10 + ["failed"] + ["unchanged"] * 19), 24)
     assert [line.split()[0] for line in lines] == ["DOMAIN", "web20", "39"]
-    assert lines[-1] == "39 guests: done"
-    # The one whose device waits for a restart is done as well.
-    assert _table.table(_many(["done"] * 40), 24) == ["40 guests: done"]
+    assert lines[-1] == "39 guests: as declared"
+    # The one whose device waits for a restart is one of them.
+    assert _table.table(_many(["done"] * 40), 24) == ["40 guests: as declared"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.virtmem.libvirt.plugins.filter import report_metrics, report_page
+from ansible_collections.virtmem.libvirt.plugins.filter import report_faults, report_metrics, report_page
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Domain, Statistics
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.inventory import sums
@@ -96,6 +96,16 @@ def test_a_host_without_room_is_wrong(available: int, reserve: str, wrong: bool)
 def test_a_guest_without_memory_left_is_wrong(usable: int, wrong: bool) -> None:
     said = Statistics(total=1900 * MIB, usable=usable * MIB, balloon=2 * GIB, updated=1, minor_faults=1, age=1.0)
     assert (("pressure", "web1") in faults(survey(guest(guest=said)))) is wrong
+
+
+def test_what_is_wrong_is_listed_as_the_page_has_it() -> None:
+    listed = _page.faults([survey(guest(requested=2, current=1), guest("web2", requested=2, config=1)), "hv9"])
+    kinds = [(fault["kind"], fault["host"], fault["domain"]) for fault in listed]
+    assert kinds[:2] == [("unreachable", "hv9", None), ("not_converged", "hv1", "web1")]
+    assert listed[0]["message"] == "hv9: It was not reached."
+    assert listed[1]["message"] == f"hv1 web1: {listed[1]['text']}"
+    text = page(survey(guest(requested=2, current=1), guest("web2", requested=2, config=1)), "hv9")
+    assert [text.index(fault["text"][:20]) for fault in listed] == sorted(text.index(f["text"][:20]) for f in listed)
 
 
 def test_every_fault_has_a_name() -> None:
@@ -251,3 +261,4 @@ def test_the_defaults_of_the_role_are_documented() -> None:
 def test_the_filters() -> None:
     assert report_page.FilterModule().filters() == {"report_page": _page.page}
     assert report_metrics.FilterModule().filters() == {"report_metrics": _metrics.metrics}
+    assert report_faults.FilterModule().filters() == {"report_faults": _page.faults}

@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fuzz test-faults test-labs lint sanity package unit fuzz model integration eda faults molecule guests browser demo bench build docs changelog lab-up lab-down lab-guest clean
+.PHONY: help setup test test-fuzz test-faults test-labs test-matrix review lint sanity package unit fuzz model integration eda faults molecule guests browser demo bench build docs changelog lab-up lab-down lab-guest clean
 
 PYTHON := /usr/bin/python3
 LAB := $(PYTHON) tests/lab/lab.py
@@ -41,6 +41,12 @@ test-faults: setup ## the stage faults, whole: the slow faults too
 
 test-labs: setup ## what make test leaves out of targets, scenarios, labs and Pythons; what depends on the hypervisor on every lab
 	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py lint sanity integration integration-trixie shown molecule eda
+
+test-matrix: setup ## the collection on older ansible-cores: sanity, a target, the roles and playbooks
+	@$(PYTHON) tests/run/run.py matrix
+
+review: setup ## what reviewers ask of a collection, a row each, with what was measured
+	@$(PYTHON) tests/run/make.py review
 
 browser: ## the report's page and the documentation in a real browser, metrics and alerts by promtool; installs both
 	@tests/run/setup.sh tests/report/packages.txt

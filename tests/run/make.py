@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """What the Makefile makes besides the checks: `build` (the tarball), `docs` (the pages), `options` (where they are
-repeated), `changelog` (a release)."""
+repeated), `changelog` (a release), `review` (what reviewers ask)."""
 
 from __future__ import annotations
 
@@ -59,9 +59,15 @@ def changelog(shop: Workshop) -> None:
             fragment.unlink()
 
 
+def review(shop: Workshop) -> None:
+    """The table of what reviewers ask."""
+    python = shop.controller() / "bin" / "python"
+    sys.exit(subprocess.run([str(python), str(ROOT / "tests" / "run" / "review.py")], check=False).returncode)
+
+
 def main() -> None:
     """Makes what is asked for."""
-    targets = {"build": build, "docs": docs, "options": options, "changelog": changelog}
+    targets = {"build": build, "docs": docs, "options": options, "changelog": changelog, "review": review}
     os.umask(0o022)
     shop = Workshop()
     with shop.alone():

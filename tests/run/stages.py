@@ -441,13 +441,18 @@ def integration(kind: labs.Kind, shop: Workshop, tally: Tally) -> None:
     if kind is labs.TRIXIE and os.geteuid() != 0:
         tally.skipped.append(f"the targets on {kind.what}: only root can run that lab")
         return
-    venv = shop.controller()
     shop.folder_of_pythons()
     targets = _targets(kind)
     if not targets and not os.environ.get("VIRTMEM_TARGETS"):
         tally.fail("targets", "There is no integration target.")
-    if not targets:
-        return
+    if targets:
+        _run_targets(shop, tally, kind, targets, shop.controller())
+
+
+def _run_targets(
+    shop: Workshop, tally: Tally, kind: labs.Kind, targets: t.Iterable[str], venv: Path, of: str = ""
+) -> None:
+    """Runs targets on a lab of their own with the Ansible of an environment; `of` comes before their names."""
     try:
         with labs.up(kind, "test") as lab:
             (COLLECTION / "tests" / "integration" / "integration_config.yml").write_text(lab.variables())
@@ -457,9 +462,13 @@ def integration(kind: labs.Kind, shop: Workshop, tally: Tally) -> None:
                     tally.fail(target, "It has no tasks/main.yml, so it tests nothing.")
                     continue
                 command: Command = ["ansible-test", "integration", "--color", "no", "--allow-destructive", "-v", target]
-                count = functools.partial(_target, target)
                 tally.check(
-                    target, command, cwd=COLLECTION, env=shop.environment(venv), count=count, shown=_target_faults
+                    f"{of}{target}",
+                    command,
+                    cwd=COLLECTION,
+                    env=shop.environment(venv),
+                    count=functools.partial(_target, target),
+                    shown=_target_faults,
                 )
     except labs.LabError as error:
         tally.fail("the lab", str(error))
@@ -489,6 +498,12 @@ SHOWN_ELSEWHERE = {"readiness"}
 def molecule(shop: Workshop, tally: Tally) -> None:
     """Roles, playbooks and examples as their users run them, on one or two hypervisors."""
     venv = shop.venv("molecule", shop.controller_python(), "controller", "molecule")
+    scenarios = {path.parent.name for path in COLLECTION.glob("extensions/molecule/*/molecule.yml")}
+    _scenarios(shop, tally, venv, scenarios - (set() if THOROUGH else SHOWN_ELSEWHERE))
+
+
+def _scenarios(shop: Workshop, tally: Tally, venv: Path, scenarios: t.Iterable[str], of: str = "") -> None:
+    """Runs scenarios with the Ansible of an environment; `of` comes before their names."""
     second = labs.TRIXIE if os.geteuid() == 0 else labs.HERE
     if second is labs.HERE:
         tally.skipped.append(
@@ -497,10 +512,9 @@ def molecule(shop: Workshop, tally: Tally) -> None:
     try:
         with labs.up(labs.HERE, "molecule") as one, labs.up(second, "molecule-second") as two:
             env = {**shop.environment(venv), "VIRTMEM_LAB": str(one.command), "VIRTMEM_SECOND_LAB": str(two.command)}
-            scenarios = {path.parent.name for path in COLLECTION.glob("extensions/molecule/*/molecule.yml")}
-            for scenario in sorted(scenarios - (set() if THOROUGH else SHOWN_ELSEWHERE)):
+            for scenario in sorted(scenarios):
                 tally.check(
-                    scenario,
+                    f"{of}{scenario}",
                     ["molecule", "test", "--scenario-name", scenario],
                     cwd=COLLECTION,
                     env=env,
@@ -509,6 +523,32 @@ def molecule(shop: Workshop, tally: Tally) -> None:
                 )
     except labs.LabError as error:
         tally.fail("the labs", str(error))
+
+
+# --- matrix
+
+# Older ansible-cores that people have, each with the Pythons that its controller runs on; `make test` has the newest.
+CORES = {"2.16.19": ((3, 10), (3, 12)), "2.18.19": ((3, 11), (3, 13)), "2.20.10": ((3, 12), (3, 14))}
+# What of the targets and scenarios shows whether a core takes the modules, the roles and the playbooks.
+SAMPLE_TARGET, SAMPLE_SCENARIO = "memory_device_resize", "default"
+
+
+def matrix(shop: Workshop, tally: Tally) -> None:
+    """The collection on older ansible-cores: ansible-test sanity, a target, the roles and playbooks."""
+    shop.folder_of_pythons()
+    for core, (oldest, newest) in CORES.items():
+        fitting = [path for version, path in shop.pythons.items() if oldest <= version <= newest]
+        if not fitting:
+            tally.skipped.append(f"ansible-core {core}: no Python from {show(oldest)} to {show(newest)} is here")
+            continue
+        venv = shop.venv(f"core-{core}", fitting[-1], extra=(f"ansible-core=={core}",))
+        shop.stand_in_for_get_pip(venv)
+        command: Command = ["ansible-test", "sanity", "--color", "no"]
+        env = shop.environment(venv)
+        tally.check(f"{core}: sanity", command, cwd=COLLECTION, env=env, count=_sanity_tests, shown=_sanity_faults)
+        _run_targets(shop, tally, labs.HERE, [SAMPLE_TARGET], venv, f"{core}: ")
+        venv = shop.venv(f"molecule-{core}", fitting[-1], "molecule", extra=(f"ansible-core=={core}",))
+        _scenarios(shop, tally, venv, [SAMPLE_SCENARIO], f"{core}: ")
 
 
 # --- guests
@@ -592,6 +632,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("model", "rest", "the model of libvirt against the real ones", model),
     Stage("eda", "rest", "the event source and the rulebooks, by the real ansible-rulebook", eda),
     Stage("faults", "rest", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
+    Stage("matrix", "rest", "older ansible-cores: sanity, a target, the roles and playbooks", matrix, named=True),
     Stage("guests", "rest", "the role guest on a stock Debian", guests, named=True),
     Stage(
         "browser", "rest", "the report and the documentation in a browser, the metrics by promtool", browser, named=True

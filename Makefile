@@ -19,6 +19,8 @@ export VIRTMEM_TARGETS = $(TARGETS)
 STAGES :=
 # Some measurements of `make bench` only.
 BENCHES :=
+# The tag of a release, for `make review`.
+TAG :=
 
 help: ## list the targets
 	@sed -n 's/^\([a-z -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 44
@@ -45,8 +47,8 @@ test-labs: setup ## what make test leaves out of targets, scenarios, labs and Py
 test-matrix: setup ## the collection on older ansible-cores: sanity, a target, the roles and playbooks
 	@$(PYTHON) tests/run/run.py matrix
 
-review: setup ## what reviewers ask of a collection, a row each, with what was measured
-	@$(PYTHON) tests/run/make.py review
+review: setup ## what reviewers ask of a collection, a row each, with what was measured; TAG= of a release
+	@$(PYTHON) tests/run/make.py review $(TAG)
 
 browser: ## the report's page and the documentation in a real browser, metrics and alerts by promtool; installs both
 	@tests/run/setup.sh tests/report/packages.txt

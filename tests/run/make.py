@@ -62,7 +62,8 @@ def changelog(shop: Workshop) -> None:
 def review(shop: Workshop) -> None:
     """The table of what reviewers ask."""
     python = shop.controller() / "bin" / "python"
-    sys.exit(subprocess.run([str(python), str(ROOT / "tests" / "run" / "review.py")], check=False).returncode)
+    command = [str(python), str(ROOT / "tests" / "run" / "review.py"), *sys.argv[2:]]
+    sys.exit(subprocess.run(command, check=False).returncode)
 
 
 def main() -> None:

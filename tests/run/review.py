@@ -227,9 +227,18 @@ def table(found: t.Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def release(tree: Tree, tag: str) -> Row:
+    """Whether a tag, galaxy.yml and the changelog are of one version."""
+    version = str(tree.yaml("galaxy.yml").get("version"))
+    known = tree.yaml("changelogs/changelog.yaml").get("releases") or {}
+    agree = tag == version and version in known
+    newest = ", ".join(known) or "none"
+    return Row(INCLUSION, "tag, galaxy.yml and changelog agree", f"{tag}, {version}, {newest}", agree)
+
+
 def main() -> None:
-    """Prints the table, and fails if anything is not met."""
-    found = list(rows(Tree(ROOT)))
+    """Prints the table, and fails if anything is not met; an argument is the tag of a release."""
+    found = [*rows(Tree(ROOT)), *(release(Tree(ROOT), tag) for tag in sys.argv[1:])]
     unmet = [row for row in found if row.met is False]
     print(table(found))
     met, by_stages = (sum(row.met is verdict for row in found) for verdict in (True, None))

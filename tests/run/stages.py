@@ -146,7 +146,9 @@ def lint(shop: Workshop, tally: Tally) -> None:
     check("codespell and the glossary", ["codespell", "-D", "-", "-D", "tests/run/glossary.txt"])
     lint_ansible: Command = ["ansible-lint", "--nocolor", "-qf", "pep8"]
     # Without a profile that is more than the profile `production`, which only leaves rules out.
-    check("ansible-lint, every rule", [*lint_ansible, "--strict", "--exclude", "tests"])
+    # Each playbook takes a second and more; molecule runs those of the scenarios.
+    excluded: Command = ["--exclude", "tests", *([] if THOROUGH else ["--exclude", "extensions/molecule"])]
+    check("ansible-lint, every rule", [*lint_ansible, "--strict", *excluded])
     check("ansible-lint, the examples", [*lint_ansible, "--strict", "--offline", "-c", os.devnull, "examples"])
     # The targets hand variables to each other, name their tasks after what they test, and make up the arguments.
     tests_only = "name[template],var-naming[no-role-prefix],args[module]"
@@ -155,6 +157,11 @@ def lint(shop: Workshop, tally: Tally) -> None:
     docs = ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self", "."]
     check("antsibull-docs", docs)
     check("antsibull-changelog", ["antsibull-changelog", "lint"])
+    schema = "--builtin-schema"
+    workflows = sorted(COLLECTION.glob(".github/workflows/*.yml"))
+    check("the workflows", ["check-jsonschema", schema, "vendor.github-workflows", *workflows])
+    dependabot = COLLECTION / ".github" / "dependabot.yml"
+    check("dependabot", ["check-jsonschema", schema, "vendor.dependabot", dependabot])
     check("reuse", ["reuse", "lint", "--lines"])
     scripts: Command = [
         "shellcheck",
@@ -205,7 +212,13 @@ def sanity(shop: Workshop, tally: Tally) -> None:
     shop.stand_in_for_get_pip(venv)
     env = shop.environment(venv)
     command: Command = ["ansible-test", "sanity", "--color", "no"]
-    tally.check("ansible-test", command, cwd=COLLECTION, env=env, count=_sanity_tests, shown=_sanity_faults)
+    check = functools.partial(tally.check, cwd=COLLECTION, env=env, count=_sanity_tests, shown=_sanity_faults)
+    if THOROUGH:
+        check("ansible-test", command)
+        return
+    # Its pylint takes as long as all the rest, and most of that for the tests of this repository.
+    check("ansible-test", [*command, "--skip-test", "pylint"])
+    check("ansible-test, pylint of what is installed", [*command, "--test", "pylint", "plugins/", "extensions/"])
 
 
 # --- package

@@ -78,3 +78,19 @@ def test_the_table_has_every_row() -> None:
     lines = review.table(found).splitlines()
     assert sum(line.startswith((review.INCLUSION, review.CERTIFICATION)) for line in lines) == len(found)
     assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize(
+    ("tag", "version", "known", "agree"),
+    [
+        ("1.0.0", "1.0.0", "1.0.0", True),
+        ("1.0.1", "1.0.0", "1.0.0", False),
+        ("1.0.0", "1.0.0", "0.9.0", False),
+        ("1.0.0", "1.1.0", "1.0.0", False),
+    ],
+)
+def test_a_release_is_of_one_version(tmp_path: Path, tag: str, version: str, known: str, agree: bool) -> None:
+    (tmp_path / "changelogs").mkdir()
+    (tmp_path / "galaxy.yml").write_text(f"version: {version}\n")
+    (tmp_path / "changelogs" / "changelog.yaml").write_text(f"releases: {{{known}: {{}}}}\n")
+    assert review.release(review.Tree(tmp_path), tag).met is agree

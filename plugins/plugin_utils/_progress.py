@@ -100,7 +100,8 @@ class ActionModule(NormalAction):  # type: ignore[misc]  # Ansible has no types
         if not is_shown:
             return t.cast("dict[str, t.Any]", super().run(tmp, task_vars))
         path = f"/tmp/.virtmem-{secrets.token_hex(16)}"  # noqa: S108
-        self._task.environment = [*(self._task.environment or []), {VARIABLE: path}]
+        given = self._task.environment  # a dictionary, or a list of them
+        self._task.environment = [*(given if isinstance(given, list) else [given] if given else []), {VARIABLE: path}]
         host = (task_vars or {}).get("inventory_hostname", "")
         watcher = _Watcher(self, path, host, after, every)
         if not self._task.check_mode:  # which waits for nothing

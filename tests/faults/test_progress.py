@@ -36,6 +36,11 @@ class Book:
 
     def __init__(self, folder: Path, tree: Path, uri: str, domain: str) -> None:
         self.folder, self.tree, self.uri, self.domain = folder, tree, uri, domain
+        self.others = folder / "others"  # where everybody may write
+        self.others.mkdir()
+        self.others.chmod(0o777)
+        # What is told of the wait takes nothing from a task's own environment: here libvirt leaves its log.
+        self.environment = {"LIBVIRT_LOG_OUTPUTS": f"1:file:{self.others}/log-{{{{ inventory_hostname }}}}"}
 
     def start(
         self,
@@ -59,7 +64,8 @@ class Book:
             "wait_timeout": timeout,
             "wait": "{{ waits | default(true) }}",
         }
-        tasks = [{"name": "The task", "virtmem.libvirt.memory_device": arguments, **(task or {})}]
+        task = {"environment": self.environment, **(task or {})}
+        tasks = [{"name": "The task", "virtmem.libvirt.memory_device": arguments, **task}]
         (self.folder / "hosts.yml").write_text(json.dumps(inventory))
         (self.folder / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
         streams: dict[str, t.Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
@@ -132,9 +138,7 @@ def test_over_every_connection(lab: Lab, book: Book, short: Path) -> None:
         }
         if is_root:
             become = {"ansible_become": True, "ansible_become_method": "su", "ansible_become_user": other}
-            (short / "others").mkdir()
-            (short / "others").chmod(0o777)
-            tmp = f"{short}/others/tmp"
+            tmp = f"{book.others}/tmp"
             shell = {"ansible_become_flags": "-s /bin/sh", "ansible_pipelining": True, "ansible_remote_tmp": tmp}
             hosts["become_here"] = {**become, **shell}
             hosts["become_far"] = {**far, **become, **shell}
@@ -142,6 +146,7 @@ def test_over_every_connection(lab: Lab, book: Book, short: Path) -> None:
     for host in hosts:
         assert f"fatal: [{host}" in output, output + beside
         assert told(beside).get(host, 0) >= 2, output + beside
+        assert (book.others / f"log-{host}").exists()
     assert output.count('"error_code": "not_converged"') == len(hosts), output
     # The module is the same one, with the same answer.
     assert "waiting: [" not in output

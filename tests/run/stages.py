@@ -330,8 +330,11 @@ def unit(shop: Workshop, tally: Tally) -> None:
     extra = ("--no-deps", "--ignore-requires-python", OLDEST_CORE)
     venv = shop.venv("unit-oldest", oldest, "unit", "node", extra=extra)
     # What is generated is the same as on the node's Python; here, a tenth of it shows that this Python takes the code.
-    env = {"VIRTMEM_UNIT_EXAMPLES": "10", **shop.environment(venv)}
-    _pytest(tally, f"Python {show(OLDEST_PYTHON)}", venv, folder="tests/unit", **_generating(env))
+    how = _generating({"VIRTMEM_UNIT_EXAMPLES": "10", **shop.environment(venv)})
+    # What runs on managed nodes, and in a rulebook; the rest is the controller's.
+    watching = "tests/unit/plugins/plugin_utils/test_watch.py"
+    parts = ("tests/unit/plugins/module_utils", watching)
+    _pytest(tally, f"Python {show(OLDEST_PYTHON)}", venv, how["env"], *parts, limit=how["limit"])
 
 
 def _coverage(tally: Tally, venv: Path, env: t.Mapping[str, str]) -> None:
@@ -642,8 +645,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("unit", "rest", "the unit tests", unit),
     Stage("fuzz", "rest", "generated options, XML, tasks and faults", fuzz),
     Stage("molecule", "rest", "roles, playbooks and examples, as their users run them", molecule),
-    Stage("model", "rest", "the model of libvirt against the real ones", model),
-    Stage("eda", "rest", "the event source and the rulebooks, by the real ansible-rulebook", eda),
+    Stage("model", "targets", "the model of libvirt against the real ones", model),
+    Stage("eda", "targets", "the event source and the rulebooks, by the real ansible-rulebook", eda),
     Stage("faults", "rest", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
     Stage("matrix", "rest", "older ansible-cores: sanity, a target, the roles and playbooks", matrix, named=True),
     Stage("guests", "rest", "the role guest on a stock Debian", guests, named=True),

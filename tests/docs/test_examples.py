@@ -31,7 +31,7 @@ COLLECTION = "virtmem.libvirt."
 FINE = ("domain_not_found", "domains_failed")
 
 _MARKDOWN = re.compile(r"^```ya?ml\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_RST = re.compile(r"^\.\. code-block:: ya?ml\n\n((?:(?: +.*)?\n)+)", re.MULTILINE)
+_RST = re.compile(r"^\.\. code-block:: yaml(?:\+jinja)?\n\n((?:(?: +.*)?\n)+)", re.MULTILINE)
 
 
 def _blocks(path: Path) -> list[str]:
@@ -57,13 +57,13 @@ def _tasks_of(items: t.Any) -> t.Iterator[dict[str, t.Any]]:
             yield item
 
 
-# Rulebooks are judged by tests/eda.
+# Rulebooks are judged by tests/eda, and what is no list of tasks or plays by test_blocks.
 ALL_BLOCKS = [
     *(
         (f"{path.relative_to(ROOT)}:{number}", block)
         for path in DOCUMENTS
         for number, block in enumerate(_blocks(path), 1)
-        if not any("sources" in item for item in yaml.safe_load(block))
+        if isinstance(yaml.safe_load(block), list) and not any("sources" in item for item in yaml.safe_load(block))
     ),
     *((str(path.relative_to(ROOT)), _examples_of_module(path)) for path in MODULES),
 ]

@@ -128,6 +128,7 @@ def ansible(tree: Path) -> dict[str, str]:
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+        "ANSIBLE_PIPELINING": "False",  # a module is known by the name of its file
     }
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How much is generated, and from which seed: $VIRTMEM_FUZZ_RUNS option sets (500), $VIRTMEM_SEED (1).
+"""How much is generated, and from which seed: $VIRTMEM_FUZZ_RUNS option sets (1000), $VIRTMEM_SEED (1).
 
 The seed `new` is another one each time. It stands at the end of every run; with it, the run can be had again.
 """
@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.virtmem.libvirt.tests import generating
 from hypothesis import HealthCheck, seed
 
-RUNS = int(os.environ.get("VIRTMEM_FUZZ_RUNS", "500"))
+RUNS = int(os.environ.get("VIRTMEM_FUZZ_RUNS", "1000"))
 generating.set_hypothesis(RUNS, suppress_health_check=list(HealthCheck))
 
 

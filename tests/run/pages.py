@@ -57,7 +57,7 @@ LABELS = {
 
 def environment(shop: Workshop) -> dict[str, str]:
     """With the tools that make pages."""
-    return shop.environment(shop.venv("docs", shop.controller_python(), "controller", "docs"))
+    return shop.environment(shop.tools())
 
 
 def make(run: t.Callable[[str, Command], bool]) -> bool:

@@ -513,9 +513,8 @@ SHOWN_ELSEWHERE = {"readiness"}
 
 def molecule(shop: Workshop, tally: Tally) -> None:
     """Roles, playbooks and examples as their users run them, on one or two hypervisors."""
-    venv = shop.venv("molecule", shop.controller_python(), "controller", "molecule")
     scenarios = {path.parent.name for path in COLLECTION.glob("extensions/molecule/*/molecule.yml")}
-    _scenarios(shop, tally, venv, scenarios - (set() if THOROUGH else SHOWN_ELSEWHERE))
+    _scenarios(shop, tally, shop.tools(), scenarios - (set() if THOROUGH else SHOWN_ELSEWHERE))
 
 
 def _scenarios(shop: Workshop, tally: Tally, venv: Path, scenarios: t.Iterable[str], of: str = "") -> None:
@@ -641,12 +640,12 @@ STAGES: tuple[Stage, ...] = (
     Stage("shown", "targets", "the documentation's pages, the demo, the labs' own tests", shown),
     Stage("lint", "rest", "style, types, YAML, documentation, licences", lint),
     Stage("sanity", "rest", "ansible-test sanity", sanity),
-    Stage("package", "rest", "build, install, galaxy-importer", package),
+    Stage("package", "targets", "build, install, galaxy-importer", package),
     Stage("unit", "rest", "the unit tests", unit),
     Stage("fuzz", "rest", "generated options, XML, tasks and faults", fuzz),
     Stage("molecule", "rest", "roles, playbooks and examples, as their users run them", molecule),
     Stage("model", "targets", "the model of libvirt against the real ones", model),
-    Stage("eda", "targets", "the event source and the rulebooks, by the real ansible-rulebook", eda),
+    Stage("eda", "rest", "the event source and the rulebooks, by the real ansible-rulebook", eda),
     Stage("faults", "rest", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
     Stage("matrix", "rest", "older ansible-cores: sanity, a target, the roles and playbooks", matrix, named=True),
     Stage("guests", "rest", "the role guest on a stock Debian", guests, named=True),

@@ -125,6 +125,7 @@ class Workshop:
         LOGS.mkdir(exist_ok=True)
         self.pythons = interpreters()
         self._lock = threading.RLock()
+        self._making: dict[str, threading.Lock] = {}  # one for each environment: two can be made at the same time
 
     @contextlib.contextmanager
     def alone(self) -> t.Iterator[None]:
@@ -175,6 +176,8 @@ class Workshop:
         folder = CACHE / "venv" / f"{name}-{recipe.hexdigest()[:10]}"
         complete = folder / ".complete"
         with self._lock:
+            making = self._making.setdefault(name, threading.Lock())
+        with making:
             if complete.exists():
                 return folder
             for older in folder.parent.glob(f"{name}-*"):
@@ -201,8 +204,8 @@ class Workshop:
         return self.venv("controller", self.controller_python(), "controller")
 
     def tools(self) -> Path:
-        """The environment with all that judges the collection without running it."""
-        return self.venv("tools", self.controller_python(), "controller", "tools")
+        """The environment with all that judges the collection, makes its pages and runs its scenarios."""
+        return self.venv("tools", self.controller_python(), "controller", "tools", "docs", "molecule")
 
     def folder_of_pythons(self) -> Path:
         """A folder with a link python3.N to the real interpreters that tools look up on PATH."""
@@ -239,6 +242,7 @@ class Workshop:
             "ANSIBLE_COLLECTIONS_PATH": str(TREE),
             "ANSIBLE_HOME": str(home / ".ansible"),
             "ANSIBLE_LOCAL_TEMP": str(home / ".ansible" / "tmp"),
+            "ANSIBLE_PIPELINING": "True",  # nothing is copied before it is run; tests/faults has the other way
             "ANSIBLE_NOCOWS": "1",
             "NO_COLOR": "1",
         }

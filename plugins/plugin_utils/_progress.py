@@ -67,12 +67,16 @@ def line(host: str, report: t.Mapping[str, t.Any], columns: int) -> str:
     guests = int(report["guests"])
     there = f"{guests - len(waiting)} of {guests} there, " if guests > 1 else ""
     end = f" ({there}{float(report['waited']):.0f} s of {float(report['timeout']):.0f} s)"
-    for shown in range(len(waiting), 0, -1):
+    best, told = "", ""
+    for shown, guest in enumerate(waiting, 1):
+        told += f"; {guest}" if told else guest
         more = f" and {len(waiting) - shown} more" if shown < len(waiting) else ""
-        text = f"{start}{'; '.join(waiting[:shown])}{more}{end}"
-        if len(text) <= columns or shown == 1:
-            return text
-    return f"{start}{end.strip()}"
+        text = f"{start}{told}{more}{end}"
+        if shown == 1 or len(text) <= columns:
+            best = text
+        if len(told) > columns:
+            break
+    return best or f"{start}{end.strip()}"
 
 
 def staged(host: str, result: t.Mapping[str, t.Any]) -> str | None:

@@ -32,6 +32,11 @@ def report(*waiting: str, guests: int = 1) -> dict[str, t.Any]:
             report(*(f"web{number} 0 of 2GiB" for number in range(40)), guests=40),
             "waiting: [hv1] => web0 0 of 2GiB and 39 more (0 of 40 there, 8 s of 120 s)",
         ),
+        # All of them, where the last one takes no more than what says that it is missing.
+        (
+            report("web1 0 of 2GiB", "a 0 of 1GiB", guests=2),
+            "waiting: [hv1] => web1 0 of 2GiB; a 0 of 1GiB (0 of 2 there, 8 s of 120 s)",
+        ),
         # One is shown, however long it is.
         (report("x" * 90), f"waiting: [hv1] => {'x' * 90} (8 s of 120 s)"),
     ],

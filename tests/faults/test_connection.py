@@ -17,7 +17,6 @@ from faultlab import ALIAS, KEEPALIVE, MIB, Lab, Runner, until
 from proxy import CALL, GET_XML, LIST, REPLY, UPDATE, Message, Proxy, passing
 
 
-@pytest.mark.quick
 def test_cut_during_the_wait(lab: Lab, run: Runner, idle: str, proxy: Proxy) -> None:
     task = run(uri=proxy.uri, domain=idle, alias=ALIAS, requested="128MiB", wait_timeout=60)
     until(lambda: lab.requested(idle, "config") == 128 * MIB, "the request")
@@ -31,7 +30,7 @@ def test_cut_during_the_wait(lab: Lab, run: Runner, idle: str, proxy: Proxy) -> 
 
 
 @pytest.mark.parametrize("number", [1, 2])
-@pytest.mark.parametrize("kind", [CALL, REPLY])
+@pytest.mark.parametrize("kind", [CALL, pytest.param(REPLY, marks=pytest.mark.quick)])
 def test_cut_at_each_change(lab: Lab, run: Runner, idle: str, proxy: Proxy, number: int, kind: int) -> None:
     """Before the call comes through, or before its answer does."""
 

@@ -43,9 +43,14 @@ _NOT_YET = 2.0
 _TROUBLE = (AnsibleError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError)
 
 
+# ansible-runner, which rulebooks and the Automation Platform run playbooks with, gives Ansible a terminal that nobody
+# is at, and this variable.
+_OF_RUNNER = "AWX_ISOLATED_DATA_DIR"
+
+
 def _is_terminal() -> bool:
     try:
-        return sys.stderr.isatty()
+        return sys.stderr.isatty() and _OF_RUNNER not in os.environ
     except (AttributeError, ValueError):
         return False
 

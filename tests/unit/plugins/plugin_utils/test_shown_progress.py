@@ -94,6 +94,19 @@ def test_settings(
     assert ((after, every) if is_shown else None) == shown
 
 
+class _Terminal:
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_of_ansible_runner_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_progress.sys, "stderr", _Terminal())
+    monkeypatch.delenv("AWX_ISOLATED_DATA_DIR", raising=False)
+    assert _progress._is_terminal()
+    monkeypatch.setenv("AWX_ISOLATED_DATA_DIR", "/runner/artifacts/1")
+    assert not _progress._is_terminal()
+
+
 @pytest.mark.parametrize("task", [{"async_val": 60}, {"no_log": True}], ids=str)
 def test_who_sees_nothing_whatever_is_set(task: dict[str, t.Any]) -> None:
     assert action(**task)._settings({"virtmem_progress": "always"})[2] is False

@@ -193,8 +193,8 @@ def _answer(
             module.warn(warning)
         if error is not None:
             # Ansible prints the message in red, and the hint only somewhere in the result.
-            msg = f"{error.msg}{chr(10) if chr(10) in error.msg else ' '}{error.hint}".strip()
-            module.fail_json(**{**failure_of(error), "msg": msg}, **result())
+            msg = f"{error.msg}\n{error.hint}" if "\n" in error.msg else f"{error.msg} {error.hint}"
+            module.fail_json(**{**failure_of(error), "msg": msg.strip()}, **result())
         module.exit_json(**result())
 
 

@@ -119,9 +119,9 @@ class ActionModule(NormalAction):  # type: ignore[misc]  # Ansible has no types
             result = t.cast("dict[str, t.Any]", super().run(tmp, task_vars))
         finally:
             watcher.stop()
-        line_of_it = staged(host, result)
-        if line_of_it:
-            _display(line_of_it)
+        text = staged(host, result)
+        if text:
+            _display(text)
         return result
 
     def _settings(self, task_vars: dict[str, t.Any]) -> tuple[float, float, bool]:
@@ -129,9 +129,11 @@ class ActionModule(NormalAction):  # type: ignore[misc]  # Ansible has no types
         given = {name: self._templar.template(task_vars.get(name, value)) for name, value in _DEFAULTS.items()}
         if HOW not in task_vars and os.environ.get(FROM_ENVIRONMENT):
             given[HOW] = os.environ[FROM_ENVIRONMENT]
-        how = {True: ALWAYS, False: NEVER}.get(given[HOW], given[HOW]) if isinstance(given[HOW], bool) else given[HOW]
+        how = given[HOW]
+        if isinstance(how, bool):
+            how = ALWAYS if how else NEVER
         if how not in (AUTO, ALWAYS, NEVER):
-            raise _refused(HOW, given[HOW], "is none of auto, always and never", f"{HOW}: auto")
+            raise _refused(HOW, how, "is none of auto, always and never", f"{HOW}: auto")
         after, every = (self._seconds(name, given[name]) for name in (AFTER, EVERY))
         # In the background nobody waits; what is not to be logged is not shown either.
         hidden = self._task.async_val or self._task.no_log

@@ -10,6 +10,8 @@ from __future__ import annotations
 import textwrap
 import typing as t
 
+from ._plan import DONE, MEMORY_ROW, REACHED, UNCHANGED
+
 Row = t.Mapping[str, t.Any]
 
 _COLUMNS = (
@@ -47,10 +49,8 @@ def _widths(cells: t.Sequence[t.Sequence[str]]) -> list[int]:
     return widths
 
 
-# Rows of a guest itself, whose memory is declared in all; those of its devices are how that is brought about.
-_IN_ALL = "(memory)"
 # Outcomes of guests that have what is declared for them.
-_FINE = ("done", "reached", "unchanged")
+_FINE = (DONE, REACHED, UNCHANGED)
 
 
 def _fewer(rows: t.Sequence[Row]) -> tuple[list[Row], list[str]]:
@@ -59,8 +59,8 @@ def _fewer(rows: t.Sequence[Row]) -> tuple[list[Row], list[str]]:
     A device of a guest whose memory is declared in all is left out, unless it waits for a restart that the guest does
     not; and so is, of what became of a plan, a guest that has it.
     """
-    restarts = {row["domain"]: bool(row.get("restart")) for row in rows if row.get("device") == _IN_ALL}
-    own = [row for row in rows if row.get("device") == _IN_ALL or _says_more(row, restarts.get(row["domain"]))]
+    restarts = {row["domain"]: bool(row.get("restart")) for row in rows if row.get("device") == MEMORY_ROW}
+    own = [row for row in rows if row.get("device") == MEMORY_ROW or _says_more(row, restarts.get(row["domain"]))]
     left = [row for row in own if row.get("outcome") not in _FINE]
     fine = {row["domain"] for row in own} - {row["domain"] for row in left}
     lines = [f"{len(fine)} guest{'s' if len(fine) > 1 else ''}: as declared"] if fine else []

@@ -107,7 +107,7 @@ def _repaired(place: plays.Place) -> list[Row]:
     inventory, variables = _files(place)
     guest = _Guest(place)
     venv = place.shop.venv("rulebook", NODE_PYTHON, "controller", "rulebook", "unit", system=True)
-    env = place.shop.environment(venv)
+    env = {**place.shop.environment(venv), "ANSIBLE_PIPELINING": "False"}  # as for those who set nothing
     command = ["--inventory", str(inventory)]
     play = [str(venv / "bin/ansible-playbook"), "virtmem.libvirt.repair", *command, "-e", f"memory_uri={place.lab.uri}"]
     quiet: dict[str, t.Any] = {"env": env, "cwd": COLLECTION, "stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,30 +47,46 @@ def by_turns(place: Place, ours: Task, theirs: Task, rounds: int) -> tuple[list[
 
 def timed(place: Place, tasks: t.Sequence[tuple[str, Task]]) -> dict[str, list[float]]:
     """How long tasks of one play took, in seconds, by the names that they are given here."""
-    play = {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "vars": {"ansible_connection": "local", "ansible_python_interpreter": str(place.python)},
-        "tasks": [{"name": name, **task} for name, task in tasks],
-    }
-    playbook, durations = place.folder / "play.yml", place.folder / "durations"
-    playbook.write_text(json.dumps([play]))
+    durations = place.folder / "durations"
     durations.unlink(missing_ok=True)
-    venv = place.shop.controller()
-    env = {
-        **place.shop.environment(venv),
+    callback = {
         "ANSIBLE_CALLBACKS_ENABLED": "durations",
         "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback")),
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
         "BENCH_DURATIONS": str(durations),
     }
-    command = [str(venv / "bin" / "ansible-playbook"), str(playbook)]
-    ran = subprocess.run(command, cwd=COLLECTION, env=env, stdout=subprocess.PIPE, text=True, check=False)
-    if ran.returncode:
-        raise labs.LabError(f"A task of the bench failed:\n{ran.stdout}")
+    run(place, [{"name": name, **task} for name, task in tasks], callback)
     lines = [json.loads(line) for line in durations.read_text().splitlines()]
     took: dict[str, list[float]] = {name: [] for name, _task in tasks}
     for line in lines:
         took[line["name"]].append(line["seconds"])
     return took
+
+
+def run(place: Place, tasks: t.Sequence[Task], environment: t.Mapping[str, str] | None = None) -> float:
+    """Runs tasks as one play; how long that took as a whole, in seconds.
+
+    Raises:
+        LabError: a task failed.
+    """
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"ansible_connection": "local", "ansible_python_interpreter": str(place.python)},
+        "tasks": list(tasks),
+    }
+    playbook = place.folder / "play.yml"
+    playbook.write_text(json.dumps([play]))
+    venv = place.shop.controller()
+    env = {
+        **place.shop.environment(venv),
+        "ANSIBLE_PIPELINING": "False",  # as for those who set nothing
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+        **(environment or {}),
+    }
+    command = [str(venv / "bin" / "ansible-playbook"), str(playbook)]
+    began = time.monotonic()
+    ran = subprocess.run(command, cwd=COLLECTION, env=env, stdout=subprocess.PIPE, text=True, check=False)
+    if ran.returncode:
+        raise labs.LabError(f"A task of the bench failed:\n{ran.stdout}")
+    return time.monotonic() - began

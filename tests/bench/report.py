@@ -5,15 +5,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
-import time
-import typing as t
 
 import definitions
-import labs
 import plays
 from rows import Row
 
@@ -33,30 +27,10 @@ def bench(place: plays.Place) -> list[Row]:
         "name": "The report",
         "vars": {"report_uri": uri, "report_dir": str(place.folder / "report")},
     }
-    took = [[_timed(place, task) for task in (survey, role)] for _round in range(ROUNDS)]
+    took = [[plays.run(place, [task]) for task in (survey, role)] for _round in range(ROUNDS)]
     alone, whole = (statistics.median(side) for side in zip(*took, strict=True))
     more = statistics.median(second - first for first, second in took)
     return [
         Row(f"{GUESTS} guests: a play with the role report", whole, "with the survey alone", alone),
         Row("the report beyond the survey", more, "what it may take", MORE, 1.0),
     ]
-
-
-def _timed(place: plays.Place, task: t.Mapping[str, t.Any]) -> float:
-    play = {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "vars": {"ansible_connection": "local", "ansible_python_interpreter": str(place.python)},
-        "tasks": [task],
-    }
-    playbook = place.folder / "report.json"
-    playbook.write_text(json.dumps([play]))
-    venv = place.shop.controller()
-    env = {**os.environ, **place.shop.environment(venv), "ANSIBLE_LOCALHOST_WARNING": "false"}
-    began = time.monotonic()
-    ran = subprocess.run(
-        [str(venv / "bin" / "ansible-playbook"), str(playbook)], env=env, capture_output=True, text=True, check=False
-    )
-    if ran.returncode:
-        raise labs.LabError(f"A play of the bench failed:\n{ran.stdout}{ran.stderr}")
-    return time.monotonic() - began

@@ -14,60 +14,17 @@ import json
 import os
 import re
 import subprocess
-import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.virtmem.libvirt.plugins.plugin_utils import _progress, _table
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.rst"), *ROOT.glob("roles/*/README.md"), *ROOT.glob("examples/**/*.md")]
-)
-_FENCED = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_RST = re.compile(r"^\.\. code-block:: (\S+)\n\n((?:(?: +.*)?\n)+)", re.MULTILINE)
-
-
-class Block(t.NamedTuple):
-    """A block of a document."""
-
-    where: str
-    language: str
-    text: str
-
-    @property
-    def content(self) -> t.Any:
-        """What it is as YAML."""
-        return yaml.safe_load(self.text)
-
-
-def _blocks() -> t.Iterator[Block]:
-    for path in DOCUMENTS:
-        text = path.read_text(encoding="utf-8")
-        found = _FENCED.findall(text) if path.suffix == ".md" else _RST.findall(text)
-        for number, (language, block) in enumerate(found, 1):
-            lines = block.splitlines()
-            indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-            shown = "\n".join(line[indent:] for line in lines).rstrip() + "\n"
-            yield Block(f"{path.relative_to(ROOT)}:{number}", language, shown)
-
-
-BLOCKS = list(_blocks())
+from ansible_collections.virtmem.libvirt.tests.docs.documents import BLOCKS, ROOT, Block
 
 
 def kind(block: Block) -> str | None:
-    """What is looked at in which way; None if nobody does."""
-    if block.language in ("console", "shell"):
-        return "commands"
-    if block.language in ("yaml", "yaml+jinja"):
-        if isinstance(block.content, list):
-            return "rulebook" if any("sources" in item for item in block.content) else "tasks"
-        return "pipeline" if ".gitlab-ci.yml" in block.text else "variables"
-    for name, looks in OUTPUTS.items():
-        if re.match(looks, block.text):
-            return name
-    return None
+    """What is looked at in which way, mere texts too; None if nobody does."""
+    texts = (name for name, looks in OUTPUTS.items() if re.match(looks, block.text))
+    return block.kind or next(texts, None)
 
 
 # What blocks of text are, by their beginnings.

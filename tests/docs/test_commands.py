@@ -11,20 +11,12 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.virtmem.libvirt.tests.docs import documents
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DOCUMENTS = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *ROOT.glob("docs/**/*.rst"),
-        *ROOT.glob("roles/*/README.md"),
-        *ROOT.glob("examples/*/README.md"),
-    ]
-)
+ROOT = documents.ROOT
 COLLECTION = "virtmem.libvirt."
 INSTALLED = "~/.ansible/collections/ansible_collections/virtmem/libvirt"
 # What a line may begin with beside Ansible's commands: what every reader has or has just installed.
@@ -32,21 +24,7 @@ TOOLS = {"apt", "cd", "cp", "echo", "for", "make", "python3", "virsh", "/usr/bin
 ANSIBLE = {"ansible", "ansible-playbook", "ansible-galaxy", "ansible-rulebook", "pip"}
 
 
-def _blocks(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8")
-    fenced = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return fenced + re.findall(r"^\.\. code-block:: (?:console|shell)\n\n((?:(?: +.*)?\n)+)", text, re.MULTILINE)
-
-
-LINES = sorted(
-    {
-        (str(path.relative_to(ROOT)), line.strip()[2:].partition("   # ")[0])
-        for path in DOCUMENTS
-        for block in _blocks(path)
-        for line in block.splitlines()
-        if re.match(r"\s*[$#] ", line)
-    }
-)
+LINES = sorted({(block.path, line) for block in documents.of("commands") for line in block.commands})
 
 
 def _words(line: str) -> list[str]:

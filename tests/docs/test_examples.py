@@ -19,27 +19,14 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES
+from ansible_collections.virtmem.libvirt.tests.docs import documents
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("docs/**/*.rst"), *ROOT.glob("roles/*/README.md")]
-)
+ROOT = documents.ROOT
 MODULES = sorted(path for path in (ROOT / "plugins" / "modules").glob("*.py"))
 GUIDE = ROOT / "docs" / "docsite" / "rst" / "guide_troubleshooting.rst"
 COLLECTION = "virtmem.libvirt."
 # What a task may fail with whose arguments are right: they were read, and the domain was looked for.
 FINE = ("domain_not_found", "domains_failed")
-
-_MARKDOWN = re.compile(r"^```ya?ml\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_RST = re.compile(r"^\.\. code-block:: yaml(?:\+jinja)?\n\n((?:(?: +.*)?\n)+)", re.MULTILINE)
-
-
-def _blocks(path: Path) -> list[str]:
-    """The YAML blocks of a document."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".md":
-        return _MARKDOWN.findall(text)
-    return [re.sub(r"^ {3,4}", "", block, flags=re.MULTILINE) for block in _RST.findall(text)]
 
 
 def _examples_of_module(path: Path) -> str:
@@ -59,12 +46,7 @@ def _tasks_of(items: t.Any) -> t.Iterator[dict[str, t.Any]]:
 
 # Rulebooks are judged by tests/eda, and what is no list of tasks or plays by test_blocks.
 ALL_BLOCKS = [
-    *(
-        (f"{path.relative_to(ROOT)}:{number}", block)
-        for path in DOCUMENTS
-        for number, block in enumerate(_blocks(path), 1)
-        if isinstance(yaml.safe_load(block), list) and not any("sources" in item for item in yaml.safe_load(block))
-    ),
+    *((block.where, block.text) for block in documents.of("tasks")),
     *((str(path.relative_to(ROOT)), _examples_of_module(path)) for path in MODULES),
 ]
 

@@ -125,16 +125,16 @@ def lint(shop: Workshop, tally: Tally) -> None:
     here = "ansible_collections/virtmem/libvirt"
     check("mypy, the plugins", [*mypy, f"{here}/plugins"], cwd=TREE)
     check("mypy, the event source", [*mypy, f"{here}/extensions/eda/plugins/event_source/memory.py"], cwd=TREE)
-    folders = ("docs", "fuzz", "generating.py", "model", "report", "unit")
+    folders = ("docs", "fuzz", "generating.py", "model", "report", "site", "unit")
     tests: Command = [f"{here}/tests/{folder}" for folder in folders]
-    check("mypy, the tests", [*mypy, "--python-version", "3.10", *tests], cwd=TREE)
+    lab = {**env, "MYPYPATH": str(COLLECTION / "tests" / "lab")}  # which tests/site boots a guest of
+    check("mypy, the tests", [*mypy, "--python-version", "3.10", *tests], cwd=TREE, env=lab)
     for folder, path in (
         ("tests/lab", "tests/lab"),
         ("tests/run", "tests/run"),
         ("tests/faults", "tests/faults:tests/lab"),
         ("tests/guests", "tests/lab"),
         ("tests/eda", "tests/eda:tests/faults"),
-        ("tests/site", "tests/lab"),
         ("tests/bench", f"tests/bench:tests/lab:tests/run:{TREE}"),
     ):
         check(f"mypy, {folder}", [*mypy, "--python-version", "3.10", folder], env={**env, "MYPYPATH": path})
@@ -307,7 +307,7 @@ def _generating(env: dict[str, str]) -> dict[str, t.Any]:
 
 def unit(shop: Workshop, tally: Tally) -> None:
     """The unit tests on the managed node's own Python, and on the oldest that the modules run on."""
-    node = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    node = shop.node()
     env = {**shop.environment(node), "COVERAGE_FILE": str(CACHE / "coverage")}
     measured = ("-m", "coverage", "run", "--branch", f"--source={TREE / 'ansible_collections'}", "-m")
     _pytest(tally, "the node's Python", node, folder="tests/unit", python=measured, **_generating(env))
@@ -359,7 +359,7 @@ def _covered(ran: Ran) -> Count:
 
 def fuzz(shop: Workshop, tally: Tally) -> None:
     """Generated options, XML, and sequences of tasks and faults on a model of libvirt."""
-    venv = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    venv = shop.node()
     how = _generating(shop.environment(venv))
     _pytest(tally, "generated options and XML", venv, folder="tests/fuzz", **how)
     _pytest(tally, "the promises on a model of libvirt", venv, folder="tests/model/test_promises.py", **how)
@@ -367,7 +367,7 @@ def fuzz(shop: Workshop, tally: Tally) -> None:
 
 def model(shop: Workshop, tally: Tally) -> None:
     """Whether the model of libvirt does what libvirt does, on each lab."""
-    venv = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    venv = shop.node()
     for kind in (labs.HERE, labs.TRIXIE):
         if kind is labs.TRIXIE and os.geteuid() != 0:
             tally.skipped.append(f"the model against {kind.what}: only root can run that lab")
@@ -386,7 +386,7 @@ def model(shop: Workshop, tally: Tally) -> None:
 
 def faults(shop: Workshop, tally: Tally) -> None:
     """What can go wrong around a task, for real, on a lab of the tests' own; with $VIRTMEM_FAULTS=all, all of it."""
-    venv = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    venv = shop.node()
     env = {**shop.environment(venv), "VIRTMEM_LAB_PY": str(labs.LAB)}
     if os.environ.get("VIRTMEM_FAULTS") == "all":
         _pytest(tally, "all faults", venv, env, "tests/faults", limit=3600)
@@ -571,7 +571,7 @@ def matrix(shop: Workshop, tally: Tally) -> None:
 
 def guests(shop: Workshop, tally: Tally) -> None:
     """The role guest on a Debian that really runs, whose disk is built first."""
-    venv = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    venv = shop.node()
     env = {**shop.environment(venv), "VIRTMEM_LAB_PY": str(labs.LAB)}
     _pytest(tally, "the role guest", venv, env, "tests/guests", limit=3600)
 
@@ -583,7 +583,7 @@ def shown(shop: Workshop, tally: Tally) -> None:
     """What people are shown, or stand on: the pages, the demo, and the labs with all their commands."""
     env = pages.environment(shop)
     if pages.make(functools.partial(tally.check, cwd=TREE, env=env)):
-        node = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+        node = shop.node()
         site = {**shop.environment(node), "VIRTMEM_SITE": str(pages.HTML)}
         _pytest(tally, "the site's pages and links", node, site, "tests/site/test_pages.py")
         plain = {**shop.environment(node), "VIRTMEM_LAB_PY": str(labs.LAB)}
@@ -599,7 +599,7 @@ def shown(shop: Workshop, tally: Tally) -> None:
                 tally.check("the demo, killed", [*killed, *demo.playbook(venv, lab)], cwd=COLLECTION, env=env)
     except labs.LabError as error:
         tally.fail("the demo's lab", str(error))
-    node = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    node = shop.node()
     env = {**shop.environment(node), "VIRTMEM_LAB_PY": str(labs.LAB)}
     # Its guests and commands are what all targets stand on: two of its tests show whether they can be believed.
     mine = [] if THOROUGH else ["-k", "not trixie and (leave_nothing or no_root_rights)"]
@@ -618,7 +618,7 @@ def _demo(ran: Ran) -> Count:
 
 def browser(shop: Workshop, tally: Tally) -> None:
     """The report and the documentation in a real browser, and what Prometheus' own tool says of metrics and alerts."""
-    node = shop.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+    node = shop.node()
     env = {**shop.environment(node), "VIRTMEM_SHOTS": str(CACHE / "shots")}
     _pytest(tally, "the report's page, metrics and alerts", node, env, "tests/report")
     made = functools.partial(tally.check, cwd=TREE, env=pages.environment(shop))

@@ -16,6 +16,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from workshop import THOROUGH
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY = "plugins/module_utils/_memory"
@@ -120,7 +121,7 @@ def test_all_the_steps_are_enough(tmp_path: Path, what: str) -> None:
 
 EVERY_STEP = [(what, name) for what, steps in ADDITIONS.items() for name in steps]
 # Each takes some seconds; every third of them shows whether the checks still look.
-STEPS = EVERY_STEP if os.environ.get("VIRTMEM_LABS") == "all" else EVERY_STEP[::3]
+STEPS = EVERY_STEP if THOROUGH else EVERY_STEP[::3]
 
 
 @pytest.mark.parametrize(("what", "left_out"), STEPS)

@@ -203,6 +203,10 @@ class Workshop:
         """The environment that runs playbooks."""
         return self.venv("controller", self.controller_python(), "controller")
 
+    def node(self) -> Path:
+        """The environment of tests that are to see what a managed node has: the distribution's libvirt and lxml."""
+        return self.venv("unit-node", NODE_PYTHON, "controller", "unit", system=True)
+
     def tools(self) -> Path:
         """The environment with all that judges the collection, makes its pages and runs its scenarios."""
         return self.venv("tools", self.controller_python(), "controller", "tools", "docs", "molecule")

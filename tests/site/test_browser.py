@@ -12,10 +12,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible_collections.virtmem.libvirt.tests.report.test_page import BROWSER
 
 SITE = Path(os.environ["VIRTMEM_SITE"])
 SHOTS = Path(os.environ.get("VIRTMEM_SHOTS", "/tmp"))
-BROWSER = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
 # A window of chromium is never narrower than 500 pixels; a frame in it is.
 WIDTHS = {"desk": 1280, "phone": 390}
 PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if path.name != "search.html")

@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fuzz test-faults test-labs test-matrix review lint sanity package unit fuzz model integration eda faults molecule guests browser demo bench build docs changelog lab-up lab-down lab-guest clean
+.PHONY: help setup test test-fuzz test-faults test-labs test-matrix test-arch review lint sanity package unit fuzz model integration arch eda faults molecule guests browser demo bench build docs changelog lab-up lab-down lab-guest clean
 
 PYTHON := /usr/bin/python3
 LAB := $(PYTHON) tests/lab/lab.py
@@ -31,7 +31,7 @@ setup: ## install the Debian packages that the checks and the lab need
 test: setup ## run all checks, or STAGES="lint unit" only
 	@$(PYTHON) tests/run/run.py $(STAGES)
 
-lint sanity package unit fuzz model integration shown eda faults molecule guests: setup ## run one stage of the checks; integration takes TARGETS=
+lint sanity package unit fuzz model integration shown arch eda faults molecule guests: setup ## run one stage of the checks; integration takes TARGETS=
 	@$(PYTHON) tests/run/run.py $@
 
 test-fuzz: setup ## all that is generated, new and long: 100,000 option sets, 3000 sequences of tasks and faults
@@ -42,7 +42,10 @@ test-faults: setup ## the stage faults, whole: the slow faults too
 	@VIRTMEM_FAULTS=all $(PYTHON) tests/run/run.py faults
 
 test-labs: setup ## what make test leaves out of targets, scenarios, labs and Pythons; what depends on the hypervisor on every lab
-	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py lint sanity integration integration-trixie shown molecule eda
+	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py lint sanity integration integration-trixie integration-forky model shown molecule eda
+
+test-arch: setup ## guests of aarch64, ppc64le and s390x that boot, under emulation
+	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py arch
 
 test-matrix: setup ## the collection on older ansible-cores: sanity, a target, the roles and playbooks
 	@$(PYTHON) tests/run/run.py matrix

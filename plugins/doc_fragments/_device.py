@@ -53,7 +53,7 @@ options:
       - A quantity with a unit as libvirt knows them, C(KiB), C(MiB), C(GiB), C(TiB) (or C(K), C(M), C(G), C(T)) for
         powers of 1024, C(KB), C(MB), C(GB), C(TB) for powers of 1000. A bare number is refused, only V(0) needs no
         unit.
-      - A multiple of 2MiB (256MiB on pSeries) and of O(block).
+      - A multiple of 2MiB (256MiB on pSeries, there with O(label_size) on top) and of O(block).
     type: str
   requested:
     description:
@@ -64,12 +64,13 @@ options:
   block:
     description:
       - The granularity in which the guest can use a virtio-mem device, a power of two of at least 2MiB.
-      - A new device gets the size of its huge page if O(source.pagesize) says so, else 2MiB (1MiB on s390x).
+      - A new device gets the size of its huge page if O(source.pagesize) says so, else 2MiB (1MiB on hosts of s390x).
       - It can't be changed on a running guest.
     type: str
   label_size:
     description:
-      - The size of the label area of an nvdimm, inside O(size). At least 128KiB. A quantity as in O(size).
+      - The size of the label area of an nvdimm, inside O(size). At least 128KiB. A quantity as in O(size). On
+        pSeries an nvdimm must have one.
       - It can't be changed on a running guest.
     type: str
   node:

@@ -3,7 +3,7 @@
 
 """The labs themselves: their folders, their unprivileged users, their libvirtds.
 
-The first lab runs the libvirt and the QEMU of this machine, another one those of another Debian release.
+The first lab runs the libvirt and the QEMU of this machine, the others those of other Debian releases.
 
 Everything lives in one folder, and every process of the lab has that folder in its environment, so that taking
 the lab down can find them all. The machine's own libvirt is never touched.
@@ -146,10 +146,11 @@ def _end(lab: Lab, patience: float = 10.0) -> None:
 
 
 def _environment(lab: Lab) -> dict[str, str]:
+    more = f":{release.FOREIGN_PATH}" if lab.release == release.FOREIGN else ""
     return {
         "HOME": str(lab.folder),
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "LC_ALL": "C",
+        "PATH": f"/usr/sbin:/usr/bin:/sbin:/bin{more}",
+        "LC_ALL": "C.UTF-8",  # Ansible, inside a lab, takes no other
         "XDG_RUNTIME_DIR": str(lab.runtime),
         "XDG_CONFIG_HOME": str(lab.folder / "config"),
         "XDG_CACHE_HOME": str(lab.folder / "cache"),
@@ -216,14 +217,43 @@ def _command(lab: Lab) -> list[str]:
         back = ["unshare", "--user", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}", libvirtd]
         private = ["unshare", "--user", "--map-root-user", "--mount", "--propagation", "private"]
         return [*private, str(HERE / "enter.sh"), str(lab.folder), "", *back]
-    user = pwd.getpwnam(lab.user)
-    dropped = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    private = ["unshare", "--mount", "--propagation", "private", str(HERE / "enter.sh"), str(lab.folder)]
     if lab.release is not None:
-        return [*private, str(release.build(lab.release)), *dropped, "/usr/sbin/libvirtd"]
+        return _inside(lab, lab.release, "/usr/sbin/libvirtd")
+    dropped = _dropped(lab.user)
     if _can_open_kvm(lab):
-        return [*private, "", *dropped, _libvirtd()]
+        return [*_private(lab), "", *dropped, _libvirtd()]
     return [*dropped, _libvirtd()]
+
+
+def _dropped(name: str) -> list[str]:
+    user = pwd.getpwnam(name)
+    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+
+
+def _private(lab: Lab) -> list[str]:
+    return ["unshare", "--mount", "--propagation", "private", str(HERE / "enter.sh"), str(lab.folder)]
+
+
+def _inside(lab: Lab, name: str, *command: str) -> list[str]:
+    """A command as the lab's user, in the root of its release."""
+    return [*_private(lab), str(release.build(name)), *_dropped(lab.user or ""), *command]
+
+
+def inside(lab: Lab, command: t.Sequence[str]) -> int:
+    """Runs a command where the lab's daemon is, as its user: with its release's programs, where it has a release.
+
+    Returns:
+        What it exited with.
+
+    Raises:
+        LabError: the lab is not up.
+    """
+    connect(lab).close()
+    if lab.release is not None:
+        command = _inside(lab, lab.release, *command)
+    elif lab.user is not None:
+        command = [*_dropped(lab.user), *command]
+    return subprocess.run(command, cwd="/", env=_environment(lab), stdin=subprocess.DEVNULL, check=False).returncode
 
 
 def is_up(lab: Lab) -> bool:

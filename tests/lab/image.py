@@ -112,6 +112,10 @@ def _build_into(built: Path, scratch: Path) -> str:
     root = scratch / "root"
     root.mkdir()
     packages.unpack(package, root)
+    # From Debian 14 on the package is empty, and these have the kernel and its modules.
+    for part in packages.needs(package):
+        if part in (f"linux-binary-{version}", f"linux-modules-{version}"):
+            packages.unpack(part, root)
     packages.unpack("busybox-static", root)
     tree = root / "lib" / "modules" / version
     if not tree.is_dir():  # with a merged /usr
@@ -122,5 +126,6 @@ def _build_into(built: Path, scratch: Path) -> str:
     modules = {Path(module).name.removesuffix(".xz"): _read_module(tree / module) for module in order}
     busybox = next(path for path in (root / "bin/busybox", root / "usr/bin/busybox") if path.is_file())
     (built / "initramfs").write_bytes(_archive(busybox.read_bytes(), modules))
-    shutil.copyfile(root / "boot" / f"vmlinuz-{version}", built / "vmlinuz")
+    kernel = next(path for path in (root / "boot" / f"vmlinuz-{version}", tree / "vmlinuz") if path.is_file())
+    shutil.copyfile(kernel, built / "vmlinuz")
     return version

@@ -154,6 +154,10 @@ def virsh(lab: daemon.Lab, args: argparse.Namespace) -> None:
     os.execvp("virsh", ["virsh", "-c", lab.uri, *args.arguments])
 
 
+def inside(lab: daemon.Lab, args: argparse.Namespace) -> None:
+    sys.exit(daemon.inside(lab, args.arguments))
+
+
 def log(lab: daemon.Lab, _args: argparse.Namespace) -> None:
     print(daemon.tail_of_log(lab))
 
@@ -245,6 +249,8 @@ def _parser() -> argparse.ArgumentParser:
     file.add_argument("name")
     file.add_argument("size", help="such as 256MiB")
     command("virsh", virsh, "run virsh on the lab").add_argument("arguments", nargs=argparse.REMAINDER)
+    run = command("inside", inside, "run a command as the lab's user, in the root of its release where it has one")
+    run.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
 
 

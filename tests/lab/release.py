@@ -16,13 +16,29 @@ from pathlib import Path
 
 import archive
 
-RELEASES = ("trixie",)
-PACKAGES = ("libvirt-daemon", "libvirt-daemon-driver-qemu", "qemu-system-x86")
+# The daemon and its guests; and what runs a task inside, with the release's own Python, bindings and Ansible.
+_USUAL = (
+    *("libvirt-daemon", "libvirt-daemon-driver-qemu", "qemu-system-x86"),
+    *("ansible-core", "python3-libvirt", "python3-lxml"),
+)
+# The newest has guests of other architectures too, in the lab FOREIGN.
+_FOREIGN = (
+    *("qemu-system-arm", "qemu-system-ppc", "qemu-system-riscv", "qemu-system-s390x"),
+    "qemu-efi-aarch64",
+)
+PACKAGES = {"trixie": _USUAL, "forky": (*_USUAL, *_FOREIGN)}
+# The lab of the newest release with QEMU of every architecture. libvirt asks each QEMU that it finds what it can do,
+# for seconds, so the other labs don't have this folder in their path.
+FOREIGN, FOREIGN_PATH = "foreign", "/usr/foreign"
+RELEASES = (*PACKAGES, FOREIGN)
+SCRIPTS = Path("/usr/share/debootstrap/scripts")
 # What an installation leaves and a daemon has no use for: a third of the size.
 CHAFF = (
     *("boot", "dev", "home", "media", "mnt", "opt", "root", "srv", "tmp"),
     *("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man"),
     *("var/cache", "var/lib/apt/lists", "var/log"),
+    # The firmware in other wrappings.
+    "usr/share/qemu-efi-aarch64",
 )
 
 INSTALL = """\
@@ -36,6 +52,15 @@ chmod +x "$root/usr/sbin/policy-rc.d"
 export DEBIAN_FRONTEND=noninteractive
 chroot "$root" apt-get -qq update
 chroot "$root" apt-get -qq --yes --no-install-recommends install "$@"
+mkdir "$root/usr/foreign"
+for qemu in "$root"/usr/bin/qemu-system-*; do
+    case "$qemu" in
+        *-x86_64*) ;;
+        *-aarch64 | *-ppc64 | *-riscv64 | *-s390x) mv "$qemu" "$root/usr/foreign" ;;
+        *) rm "$qemu" ;;
+    esac
+done
+rm -f "$root"/usr/share/AAVMF/*secboot* "$root"/usr/share/AAVMF/*.ms.fd "$root"/usr/share/AAVMF/*snakeoil*
 """
 
 
@@ -55,7 +80,9 @@ def debootstrap(release: str, root: Path, *packages: str) -> None:
     print(f"Building the root of Debian {release} from {mirror}, once; this takes a minute or more.", file=sys.stderr)
     options = ["--variant=minbase", "--arch=amd64", f"--keyring={archive.KEYRING}"]
     options += [f"--include={','.join(packages)}"] if packages else []  # an empty list it does not know
-    run_in_private("debootstrap", *options, release, str(root), mirror)
+    # A debootstrap that is older than the release has no script for it; all of today's are the same one.
+    script = () if (SCRIPTS / release).exists() else (str(SCRIPTS / "sid"),)
+    run_in_private("debootstrap", *options, release, str(root), mirror, *script)
 
 
 def _let_apt_reach_its_sources(root: Path) -> None:
@@ -67,12 +94,13 @@ def _let_apt_reach_its_sources(root: Path) -> None:
 
 
 def build(release: str) -> Path:
-    """The root, from the cache where it is there already.
+    """The root of a lab's release, from the cache where it is there already.
 
     Raises:
         archive.ArchiveError: it can't be built.
     """
-    recipe = hashlib.sha256(repr((PACKAGES, CHAFF, INSTALL)).encode()).hexdigest()[:10]
+    release = "forky" if release == FOREIGN else release
+    recipe = hashlib.sha256(repr((PACKAGES[release], CHAFF, INSTALL)).encode()).hexdigest()[:10]
     target = archive.CACHE / f"{release}-{recipe}"
     if target.is_dir():
         return target
@@ -81,8 +109,8 @@ def build(release: str) -> Path:
         root = Path(folder) / "root"
         debootstrap(release, root)
         _let_apt_reach_its_sources(root)
-        run_in_private("sh", "-c", INSTALL, "sh", str(root), *PACKAGES)
+        run_in_private("sh", "-c", INSTALL, "sh", str(root), *PACKAGES[release])
         for name in CHAFF:
-            shutil.rmtree(root / name)
+            shutil.rmtree(root / name, ignore_errors=name.startswith("usr/"))
         archive.keep(root, target)
     return target

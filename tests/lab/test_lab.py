@@ -76,7 +76,7 @@ class Commands:
         self("virsh", "update-memory-device", name, "--alias", "ua-vm0", "--requested-size", size)
 
 
-def _until(is_so: t.Callable[[], bool], patience: float = 60) -> None:
+def until(is_so: t.Callable[[], bool], patience: float = 60) -> None:
     deadline = time.monotonic() + patience
     while not is_so():
         assert time.monotonic() < deadline, "it never came to be"
@@ -107,12 +107,13 @@ def _users(folder: Path) -> list[str]:
     return [user.pw_name for user in pwd.getpwall() if user.pw_dir == str(folder)]
 
 
-BOTH = [HERE, pytest.param("trixie", marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root"))]
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+EACH = [HERE, *(pytest.param(name, marks=NEEDS_ROOT) for name in ("trixie", "forky"))]
 # What is asked of the guests and not of libvirt is asked once.
 ONE = pytest.mark.parametrize("lab", [HERE], indirect=True, scope="module")
 
 
-@pytest.fixture(params=BOTH)
+@pytest.fixture(params=EACH)
 def new(request: pytest.FixtureRequest) -> t.Iterator[Commands]:
     """Each lab in turn, not up."""
     lab = Commands(Path(f"/tmp/vl-n-{os.getpid()}"), request.param)
@@ -120,7 +121,7 @@ def new(request: pytest.FixtureRequest) -> t.Iterator[Commands]:
     lab("down")
 
 
-@pytest.fixture(scope="module", params=BOTH)
+@pytest.fixture(scope="module", params=EACH)
 def lab(request: pytest.FixtureRequest) -> t.Iterator[Commands]:
     """Each lab in turn, up, with guests that are named like their kinds."""
     lab = Commands(Path(f"/tmp/vl-{os.getpid()}"), request.param)
@@ -192,11 +193,11 @@ def test_a_lab_that_needs_root_says_so_and_is_told_apart() -> None:
 def test_the_guest_sees_what_libvirt_says(lab: Commands) -> None:
     at_boot = lab.report("driver")["mem_total"]
     lab.request("driver", "1GiB")
-    _until(lambda: lab.current("driver") == GIB)
-    _until(lambda: bool(lab.hears("driver", "mem_total") == at_boot + 1024**3))
+    until(lambda: lab.current("driver") == GIB)
+    until(lambda: bool(lab.hears("driver", "mem_total") == at_boot + 1024**3))
     lab.request("driver", "0")
-    _until(lambda: lab.current("driver") == 0)
-    _until(lambda: bool(lab.hears("driver", "mem_total") == at_boot))
+    until(lambda: lab.current("driver") == 0)
+    until(lambda: bool(lab.hears("driver", "mem_total") == at_boot))
 
 
 def test_virtio_mem_can_be_unplugged_where_qemu_can(lab: Commands) -> None:
@@ -206,7 +207,7 @@ def test_virtio_mem_can_be_unplugged_where_qemu_can(lab: Commands) -> None:
     done = lab.run("virsh", "detach-device-alias", "driver", "ua-vm0", "--live")
     assert (done.returncode == 0) == (tuple(map(int, version.groups())) >= (8, 1))
     if done.returncode == 0:
-        _until(lambda: lab.device("driver", "ua-vm0") is None)
+        until(lambda: lab.device("driver", "ua-vm0") is None)
 
 
 @ONE
@@ -220,8 +221,8 @@ def test_without_the_driver_nothing_moves(lab: Commands) -> None:
 @ONE
 def test_pinned_memory_is_given_back_in_part(lab: Commands) -> None:
     lab.request("pinned", "1GiB")
-    _until(lambda: bool(lab.hears("pinned", "pinned") == 1024**3 // 2))
-    _until(lambda: lab.current("pinned") == GIB)
+    until(lambda: bool(lab.hears("pinned", "pinned") == 1024**3 // 2))
+    until(lambda: lab.current("pinned") == GIB)
     lab.request("pinned", "0")
     assert GIB // 2 <= _steady(lambda: lab.current("pinned")) < GIB
 
@@ -237,9 +238,9 @@ def test_a_dimm_is_given_back_or_not(lab: Commands, tmp_path: Path, name: str, a
     xml.write_text(f"<memory model='dimm'>{target}<alias name='ua-d0'/></memory>")
     lab("virsh", "attach-device", name, str(xml), "--live")
     if answer == "refuses":
-        _until(lambda: bool(lab.hears(name, "pinned")))
+        until(lambda: bool(lab.hears(name, "pinned")))
     elif answer == "gives it back":
-        _until(lambda: bool((lab.hears(name, "mem_total") or 0) > 900 * 1024**2))
+        until(lambda: bool((lab.hears(name, "mem_total") or 0) > 900 * 1024**2))
     device = lab.device(name, "ua-d0")
     assert device is not None
     xml.write_text(ElementTree.tostring(device, encoding="unicode"))
@@ -297,8 +298,8 @@ def test_a_panic_and_a_reboot_come_on_demand(lab: Commands) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda words: lab("guest", *words), (panics, reboots)))
     lab("virsh", "inject-nmi", "panics")
-    _until(lambda: lab("virsh", "domstate", "panics").strip() == "crashed")
-    _until(lambda: lab("virsh", "domstate", "reboots").strip() == "shut off")
+    until(lambda: lab("virsh", "domstate", "panics").strip() == "crashed")
+    until(lambda: lab("virsh", "domstate", "reboots").strip() == "shut off")
 
 
 def test_guests_survive_a_restart_of_the_daemon(lab: Commands) -> None:

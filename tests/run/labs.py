@@ -32,11 +32,17 @@ class Kind:
     what: str
     variables: t.Mapping[str, str]  # what makes lab.py be this kind
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it can be run: only root can run one that lives in a root folder of its own."""
+        return not self.variables or os.geteuid() == 0
+
 
 # Further labs are further rows; each becomes a stage of its own in stages.py.
 HERE = Kind("here", "this machine's libvirt and QEMU", {})
-# Only root can run it: it lives in a root folder of its own.
 TRIXIE = Kind("trixie", "libvirt and QEMU of Debian 13", {"VIRTMEM_LAB_RELEASE": "trixie"})
+FORKY = Kind("forky", "libvirt and QEMU of Debian 14", {"VIRTMEM_LAB_RELEASE": "forky"})
+NEWEST = FORKY
 
 
 @dataclass(frozen=True)

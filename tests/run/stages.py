@@ -134,6 +134,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
         ("tests/run", "tests/run"),
         ("tests/faults", "tests/faults:tests/lab"),
         ("tests/guests", "tests/lab"),
+        ("tests/arch", "tests/arch:tests/faults"),
         ("tests/eda", "tests/eda:tests/faults"),
         ("tests/bench", f"tests/bench:tests/lab:tests/run:{TREE}"),
     ):
@@ -368,8 +369,8 @@ def fuzz(shop: Workshop, tally: Tally) -> None:
 def model(shop: Workshop, tally: Tally) -> None:
     """Whether the model of libvirt does what libvirt does, on each lab."""
     venv = shop.node()
-    for kind in (labs.HERE, labs.TRIXIE):
-        if kind is labs.TRIXIE and os.geteuid() != 0:
+    for kind in (labs.HERE, *((labs.TRIXIE,) if THOROUGH else ()), labs.NEWEST):
+        if not kind.is_there:
             tally.skipped.append(f"the model against {kind.what}: only root can run that lab")
             continue
         try:
@@ -379,6 +380,19 @@ def model(shop: Workshop, tally: Tally) -> None:
                 _pytest(tally, f"the model against {kind.what}", venv, folder="tests/model/test_model_on_lab.py", **how)
         except labs.LabError as error:
             tally.fail("the lab", str(error))
+
+
+# --- arch
+
+
+def arch(shop: Workshop, tally: Tally) -> None:
+    """Guests of other architectures: stopped ones, and with $VIRTMEM_LABS=all (THOROUGH) those that boot."""
+    if not labs.NEWEST.is_there:
+        tally.skipped.append("other architectures: only root can run that lab")
+        return
+    venv = shop.node()
+    env = {**shop.environment(venv), "VIRTMEM_LAB_PY": str(labs.LAB)}
+    _pytest(tally, "guests of other architectures", venv, env, "tests/arch", limit=3600)
 
 
 # --- faults
@@ -408,32 +422,33 @@ def eda(shop: Workshop, tally: Tally) -> None:
 
 
 # In the file `aliases` of a target.
-ON_EVERY_LAB = "# What it tests depends on the versions of libvirt and QEMU: it runs on every lab."
+ON_EVERY_LAB = (
+    "# What it tests depends on the versions of libvirt and QEMU: it runs on this machine's and on the newest."
+)
 # What would only take time in each run, since one generation shows what the others do.
-SELDOM_DIFFERS = (
-    "# What it tests seldom depends on the versions of libvirt and QEMU: `make test-labs` runs it on every lab."
+ON_ONE_LAB = (
+    "# What it tests seldom depends on the versions of libvirt and QEMU: `make test` runs it on the newest only."
 )
 
 
 def _targets(kind: labs.Kind) -> list[str]:
     """The names of the targets that are tests, not helpers of tests; of $VIRTMEM_TARGETS, where that is set.
 
-    On the first lab all of them, on another one those that depend on the hypervisor; those that seldom differ only
-    with $VIRTMEM_LABS=all (THOROUGH), or where they are chosen.
+    With $VIRTMEM_LABS=all (THOROUGH), or where they are chosen, those that depend on the hypervisor run on each lab.
     """
     folder = COLLECTION / "tests" / "integration" / "targets"
     marks = {
-        path.parent.name: path.read_text().splitlines()
+        path.parent.name: set(path.read_text().splitlines())
         for path in folder.glob("*/aliases")
         if not path.parent.name.startswith("setup_")
     }
     chosen = set(os.environ.get("VIRTMEM_TARGETS", "").split()) or set(marks)
     if unknown := chosen - set(marks):
         raise WorkshopError(f"There is no target {', '.join(sorted(unknown))}.")
-    elsewhere = {ON_EVERY_LAB}
-    if THOROUGH or chosen != set(marks):
-        elsewhere.add(SELDOM_DIFFERS)
-    return sorted(name for name in chosen if kind is labs.HERE or elsewhere & set(marks[name]))
+    if kind is not labs.HERE:
+        return sorted(name for name in chosen if marks[name] & {ON_EVERY_LAB, ON_ONE_LAB})
+    all_of_them = THOROUGH or chosen != set(marks) or not labs.NEWEST.is_there
+    return sorted(name for name in chosen if all_of_them or ON_ONE_LAB not in marks[name])
 
 
 def _target(name: str, ran: Ran) -> Count:
@@ -454,7 +469,7 @@ def _target_faults(output: str) -> str:
 
 def integration(kind: labs.Kind, shop: Workshop, tally: Tally) -> None:
     """Every integration target on a lab of one kind."""
-    if kind is labs.TRIXIE and os.geteuid() != 0:
+    if not kind.is_there:
         tally.skipped.append(f"the targets on {kind.what}: only root can run that lab")
         return
     shop.folder_of_pythons()
@@ -519,7 +534,7 @@ def molecule(shop: Workshop, tally: Tally) -> None:
 
 def _scenarios(shop: Workshop, tally: Tally, venv: Path, scenarios: t.Iterable[str], of: str = "") -> None:
     """Runs scenarios with the Ansible of an environment; `of` comes before their names."""
-    second = labs.TRIXIE if os.geteuid() == 0 else labs.HERE
+    second = labs.TRIXIE if labs.TRIXIE.is_there else labs.HERE
     if second is labs.HERE:
         tally.skipped.append(
             f"as the second hypervisor, {labs.TRIXIE.what}: only root can run it; there are two of this machine's"
@@ -601,8 +616,8 @@ def shown(shop: Workshop, tally: Tally) -> None:
         tally.fail("the demo's lab", str(error))
     node = shop.node()
     env = {**shop.environment(node), "VIRTMEM_LAB_PY": str(labs.LAB)}
-    # Its guests and commands are what all targets stand on: two of its tests show whether they can be believed.
-    mine = [] if THOROUGH else ["-k", "not trixie and (leave_nothing or no_root_rights)"]
+    # Its guests and commands are what all targets stand on: a few of its tests show whether they can be believed.
+    mine = [] if THOROUGH else ["-k", "not trixie and (leave_nothing or no_root_rights or own_python)"]
     _pytest(tally, "the labs themselves", node, env, "tests/lab", *mine)
 
 
@@ -626,16 +641,21 @@ def browser(shop: Workshop, tally: Tally) -> None:
         _pytest(tally, "the site", node, {**env, "VIRTMEM_SITE": str(pages.HTML)}, "tests/site/test_browser.py")
 
 
+DEPENDING = "the targets that depend on the hypervisor"
 # In the order in which they run inside their lane. A stage for another lab is one more row with another labs.Kind.
 # Two lanes, for two processors, of about the same length. The targets of the labs share a folder of ansible-test's, so
 # they are one lane.
 STAGES: tuple[Stage, ...] = (
     Stage("integration", "targets", f"the targets on {labs.HERE.what}", functools.partial(integration, labs.HERE)),
     Stage(
+        "integration-forky", "targets", f"{DEPENDING}, on {labs.FORKY.what}", functools.partial(integration, labs.FORKY)
+    ),
+    Stage(
         "integration-trixie",
         "targets",
-        f"the targets that depend on the hypervisor, on {labs.TRIXIE.what}",
+        f"{DEPENDING}, on {labs.TRIXIE.what}",
         functools.partial(integration, labs.TRIXIE),
+        named=True,
     ),
     Stage("shown", "targets", "the documentation's pages, the demo, the labs' own tests", shown),
     Stage("lint", "rest", "style, types, YAML, documentation, licences", lint),
@@ -645,6 +665,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("fuzz", "targets", "generated options, XML, tasks and faults", fuzz),
     Stage("molecule", "rest", "roles, playbooks and examples, as their users run them", molecule),
     Stage("model", "targets", "the model of libvirt against the real ones", model),
+    Stage("arch", "targets", "guests of other architectures", arch),
     Stage("eda", "rest", "the event source and the rulebooks, by the real ansible-rulebook", eda),
     Stage("faults", "rest", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
     Stage("matrix", "rest", "older ansible-cores: sanity, a target, the roles and playbooks", matrix, named=True),

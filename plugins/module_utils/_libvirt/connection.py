@@ -11,7 +11,6 @@ The folder is the only importer of libvirt. It moves text and numbers and decide
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import re
 import time
@@ -22,7 +21,8 @@ from .._memory.device import CONFIG, LIVE, SCOPES, HostMemory, Statistics
 from .._memory.errors import VirtmemError, did_you_mean
 from .._memory.size import KIB
 from .._memory.support import Versions
-from .calls import ACCESS_HINT, in_time, translate
+from .._memory.xml import reading
+from . import opening
 from .changes import Changes
 from .events import EVENT_LOOP, Events
 
@@ -34,9 +34,8 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}", re.A
 # virDomainState, by libvirt's own names.
 _STATES = ("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended")
 
-# How long opening a connection, and a single call, may take, in seconds. libvirt itself stops waiting after 30 s if
-# another job holds the domain, but waits for ever for a QEMU that has stopped answering.
-_OPEN_TIMEOUT = 60.0
+# How long a single call may take, in seconds. libvirt itself stops waiting after 30 s if another job holds the domain,
+# but waits for ever for a QEMU that has stopped answering.
 _CALL_TIMEOUT = 60.0
 
 
@@ -80,16 +79,29 @@ class Hypervisor(Changes, Events):
         """The versions of the daemon and of its hypervisor.
 
         Raises:
-            VirtmemError: `connection_lost`, `libvirt_error`.
+            VirtmemError: `connection_lost`, `libvirt_error`; `unsupported` if the daemon is too old.
         """
-        return self._ask(
+        versions = self._ask(
             "report its version",
             lambda: Versions(
                 libvirt=self._connection.getLibVersion(),
-                hypervisor=self._connection.getVersion(),
+                hypervisor=self._hypervisor_version(),
                 driver=self._connection.getType(),
             ),
         )
+        opening.refuse_old(f"libvirt's daemon at {self._uri} is", versions.libvirt)
+        return versions
+
+    def _hypervisor_version(self) -> int:
+        """libvirt asks the QEMU of the host's own architecture, which need not be there."""
+        try:
+            version: int = self._connection.getVersion()
+        except libvirt.libvirtError:
+            newest = reading.newest_machine(self._connection.getCapabilities())
+            if newest is None:
+                raise
+            return newest
+        return version
 
     def find(self, domain: str) -> str:
         """The UUID of the domain with this name or UUID.
@@ -335,39 +347,6 @@ def _paused_by_errors() -> tuple[int, ...]:
     )
 
 
-def _connect_error(error: t.Any, uri: str) -> VirtmemError:
-    """Why a URI could not be opened."""
-    translated = translate(error, f"open {uri}", {"uri": uri})
-    # A socket that may not be opened is a system error; libvirt keeps its errno in int1.
-    refused = error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() in (errno.EACCES, errno.EPERM)
-    if refused:
-        return VirtmemError("access_denied", translated.msg, translated.details, ACCESS_HINT)
-    if translated.error_code == "access_denied":
-        return translated
-    return VirtmemError(
-        "connection_failed",
-        translated.msg,
-        translated.details,
-        f"Check the URI and that libvirtd (or virtqemud) runs there: virsh -c {uri} version.",
-    )
-
-
-def _open(uri: str, read_only: bool) -> t.Any:
-    """Opens a connection; a daemon may accept it and then say nothing."""
-    try:
-        return in_time(lambda: libvirt.openReadOnly(uri) if read_only else libvirt.open(uri), _OPEN_TIMEOUT)
-    except TimeoutError:
-        raise VirtmemError(
-            "connection_failed",
-            f"{uri} did not answer within {_OPEN_TIMEOUT:g} s.",
-            {"uri": uri, "timeout": _OPEN_TIMEOUT},
-            "Check whether the daemon hangs, or whether the connection waits for a password or for a host key to be "
-            "confirmed.",
-        ) from None
-    except libvirt.libvirtError as error:
-        raise _connect_error(error, uri) from error
-
-
 @contextlib.contextmanager
 def connect(uri: str, read_only: bool = False, patience: float = 0.0) -> t.Iterator[Hypervisor]:
     """An open connection to a hypervisor, closed at the end.
@@ -378,13 +357,14 @@ def connect(uri: str, read_only: bool = False, patience: float = 0.0) -> t.Itera
         patience: how long a single change may take, in seconds, if that is more than a minute.
 
     Raises:
-        VirtmemError: `connection_failed`, `access_denied`.
+        VirtmemError: `connection_failed`, `access_denied`; `unsupported` if the client's library is too old.
     """
+    opening.refuse_old("libvirt's client library on the managed node is", libvirt.getVersion())
     # Otherwise every error is printed to stderr as well.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     # For reading only too: without it, a connection that has fallen silent would never count as broken.
     EVENT_LOOP.start()
-    connection = _open(uri, read_only)
+    connection = opening.open_in_time(uri, read_only)
     hypervisor = Hypervisor(connection, uri, max(patience, _CALL_TIMEOUT))
     try:
         hypervisor.notice_close()

@@ -27,6 +27,8 @@ class Around:
     """The settings of a domain that its memory devices have to do with."""
 
     machine: str = ""
+    emulated: bool = False  # whether QEMU interprets the guest, so that the host can be of another architecture
+    has_uefi: bool = False
     address_bits: int | None = None  # of the guest's processor; None if they are the host's
     is_amd: bool = False  # whether it is one of AMD's, as far as its name tells
     huge_pages: tuple[HugePages, ...] = ()

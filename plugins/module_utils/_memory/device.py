@@ -13,8 +13,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, fields, replace
 
-from . import models
+from . import models, platforms
 from .around import Around
+from .platforms import Platform
 from .properties import SELECTORS, Properties
 
 LIVE = "live"
@@ -83,6 +84,11 @@ class Definition:
     active: bool = False  # whether this is a running guest's
     processors: int = 1  # the most that the guest can have
     around: Around = field(default_factory=Around)  # the settings of the domain that its devices have to do with
+
+    @property
+    def platform(self) -> Platform:
+        """What its architecture and machine are, for its memory devices."""
+        return platforms.of(self.arch, self.around.machine, self.around.emulated)
 
     @property
     def base(self) -> int:

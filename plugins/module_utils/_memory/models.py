@@ -13,6 +13,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from .platforms import ARM, OTHER, PC, PSERIES, S390
+
 DIMM = "dimm"
 NVDIMM = "nvdimm"
 VIRTIO_MEM = "virtio-mem"
@@ -31,6 +33,7 @@ class Model:
     """What there is to know of a model, whatever the versions.
 
     Args:
+        platforms: where it can be had: the feature (of `support.NEEDS`) that it takes on each, or `always`.
         options: the properties that libvirt reads for it, beside those of every model.
         required: what a new device can't do without.
         bus: what a device is plugged into.
@@ -46,6 +49,7 @@ class Model:
         host_feature: whether the host must have something for it that its capabilities tell (SGX).
     """
 
+    platforms: t.Mapping[str, str]
     options: frozenset[str]
     required: tuple[str, ...]
     bus: str
@@ -79,6 +83,7 @@ _ANY_ACCESS = frozenset({"shared", "private"})
 
 MODELS: t.Mapping[str, Model] = {
     DIMM: Model(
+        platforms={PC: ALWAYS, ARM: ALWAYS, PSERIES: ALWAYS, OTHER: ALWAYS},
         options=frozenset({"node", "discard", "nodemask", "pagesize", "slot", "base"}),
         required=("size",),
         bus=MODULE,
@@ -94,6 +99,7 @@ MODELS: t.Mapping[str, Model] = {
         host_feature=False,
     ),
     NVDIMM: Model(
+        platforms={PC: ALWAYS, ARM: ALWAYS, PSERIES: ALWAYS, OTHER: ALWAYS},
         options=frozenset({"node", "uuid", "path", "alignsize", "pmem", "label_size", "readonly", "slot", "base"}),
         required=("size", "path"),
         bus=MODULE,
@@ -110,6 +116,7 @@ MODELS: t.Mapping[str, Model] = {
         host_feature=False,
     ),
     VIRTIO_MEM: Model(
+        platforms={PC: ALWAYS, ARM: "virtio-mem on aarch64", S390: "virtio-mem on s390x", OTHER: ALWAYS},
         options=frozenset(
             {"node", "discard", "nodemask", "pagesize", "block", "requested", "dynamic_memslots", "base"}
         ),
@@ -127,6 +134,7 @@ MODELS: t.Mapping[str, Model] = {
         host_feature=False,
     ),
     VIRTIO_PMEM: Model(
+        platforms={PC: ALWAYS, OTHER: ALWAYS},
         options=frozenset({"path", "base"}),
         required=("size", "path"),
         bus=PCI,
@@ -142,6 +150,7 @@ MODELS: t.Mapping[str, Model] = {
         host_feature=False,
     ),
     SGX_EPC: Model(
+        platforms={PC: ALWAYS},
         options=frozenset({"node", "nodemask"}),
         required=("size",),
         bus=NOWHERE,
@@ -160,6 +169,7 @@ MODELS: t.Mapping[str, Model] = {
 
 # A model of a later libvirt: it can be read, and is otherwise left alone.
 _UNKNOWN = Model(
+    platforms=dict.fromkeys((PC, ARM, PSERIES, S390, OTHER), ALWAYS),
     options=frozenset(),
     required=("size",),
     bus=NOWHERE,

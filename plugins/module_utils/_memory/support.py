@@ -18,8 +18,10 @@ from . import models
 from .device import Definition, Device, Wish
 from .errors import VirtmemError
 from .models import ALWAYS, DIMM, NEVER, NVDIMM, SGX_EPC, VIRTIO_MEM, VIRTIO_PMEM
+from .platforms import Platform
 from .properties import option_name
-from .size import MIB
+
+QEMU = "QEMU"  # the driver that has memory devices
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Versions:
 
     libvirt: int
     hypervisor: int
-    driver: str = "QEMU"  # virConnectGetType
+    driver: str = QEMU  # virConnectGetType
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ NEEDS: t.Mapping[str, Need] = {
     "uuid": Need(6_002_000, 5_000_000),
     "dynamic_memslots": Need(10_001_000, 8_002_000),
     "base of a virtio device": Need(9_004_000, 5_001_000),
+    # QEMU's commit b1b87327; libvirt had it for every architecture.
+    "virtio-mem on aarch64": Need(7_009_000, 7_000_000),
+    # Over CCW: libvirt's NEWS of 11.1, QEMU's changelog of 10.0.
+    "virtio-mem on s390x": Need(11_001_000, 10_000_000),
     # QEMU's commit 339a8bbd; libvirt needed nothing for it.
     "hot-unplug of virtio-mem": Need(7_009_000, 8_001_000),
     # libvirt 9.0 refuses to start a domain that has one; 11.3 was seen to, and the information on devices that it
@@ -62,19 +68,12 @@ NEEDS: t.Mapping[str, Need] = {
 }
 
 
+# Events and statistics of virtio-mem devices came with it; earlier ones, at either end, can't even be listened to.
+OLDEST_LIBVIRT = 7_009_000
 # libvirt before 9.5.0 counts every memory device against maxMemory's slots, later ones only DIMMs.
 SLOTS_ONLY_FOR_DIMMS = 9_005_000
 # libvirt 9.6.0 and later add the first NUMA cell themselves if maxMemory is set.
 ADDS_NUMA_CELL = 9_006_000
-
-# libvirt aligns every memory device to 2 MiB, on s390x too (qemuDomainGetMemoryModuleSizeAlignment), and those of
-# pSeries to 256 MiB.
-_SIZE_UNIT = {"ppc64": 256 * MIB, "ppc64le": 256 * MIB}
-_DEFAULT_SIZE_UNIT = 2 * MIB
-# The smallest block of a virtio-mem device is the host's huge page (1 MiB on s390x). A host with larger
-# ones (aarch64 with 64 KiB pages: 512 MiB) is not visible from here; libvirt refuses it there.
-_SMALLEST_BLOCK = {"s390x": MIB}
-_DEFAULT_SMALLEST_BLOCK = 2 * MIB
 
 
 def show_version(number: int) -> str:
@@ -92,22 +91,12 @@ def takes_slot(model: str, versions: Versions) -> bool:
     return versions.libvirt < SLOTS_ONLY_FOR_DIMMS or models.facts(model).takes_slot
 
 
-def size_unit(arch: str) -> int:
-    """What the size of a memory device must be a multiple of, in bytes."""
-    return _SIZE_UNIT.get(arch, _DEFAULT_SIZE_UNIT)
-
-
-def smallest_block(arch: str) -> int:
-    """The smallest block of a virtio-mem device, which is also the default, in bytes."""
-    return _SMALLEST_BLOCK.get(arch, _DEFAULT_SMALLEST_BLOCK)
-
-
 def has(feature: str, versions: Versions) -> bool:
     """Whether these versions have the feature; `always` and `never` are features too."""
     if feature in (ALWAYS, NEVER):
         return feature == ALWAYS
     need = NEEDS[feature]
-    return versions.libvirt >= need.libvirt and (versions.driver != "QEMU" or versions.hypervisor >= need.qemu)
+    return versions.driver == QEMU and versions.libvirt >= need.libvirt and versions.hypervisor >= need.qemu
 
 
 def can_unplug(model: str, versions: Versions) -> bool:
@@ -120,7 +109,14 @@ def missing(feature: str, versions: Versions) -> VirtmemError | None:
     if has(feature, versions):
         return None
     need = NEEDS[feature]
-    qemu = show_version(versions.hypervisor) if versions.driver == "QEMU" else versions.driver
+    if versions.driver != QEMU:
+        return VirtmemError(
+            "unsupported",
+            f"{feature} needs QEMU, and libvirt's driver is {versions.driver}.",
+            {"feature": feature, "driver": versions.driver},
+            "Give the uri of a QEMU hypervisor, such as qemu:///system.",
+        )
+    qemu = show_version(versions.hypervisor)
     return VirtmemError(
         "unsupported",
         f"{feature} needs libvirt {show_version(need.libvirt)} and QEMU {show_version(need.qemu)}; "
@@ -133,6 +129,54 @@ def missing(feature: str, versions: Versions) -> VirtmemError | None:
             "qemu_needed": show_version(need.qemu),
         },
         "Update the hypervisor's packages.",
+    )
+
+
+def on_platform(platform: Platform, versions: Versions) -> list[str]:
+    """The models that a guest of this platform can have with these versions."""
+    rows = ((model, row.platforms.get(platform.name, NEVER)) for model, row in models.MODELS.items())
+    return [model for model, feature in rows if has(model, versions) and has(feature, versions)]
+
+
+def lacking_any(definition: Definition, versions: Versions) -> VirtmemError | None:
+    """Why a guest can't have memory devices of any model, or None."""
+    if on_platform(definition.platform, versions):
+        return None
+    machine = definition.around.machine
+    return VirtmemError(
+        "unsupported",
+        f"{_guests(definition)} can't have memory devices of any model with libvirt {show_version(versions.libvirt)} "
+        f"and QEMU {show_version(versions.hypervisor)}.",
+        {"feature": "memory devices", "arch": definition.arch, "machine": machine or None, "models": []},
+        "Give the guest all its memory at boot.",
+    )
+
+
+def _guests(definition: Definition) -> str:
+    machine = definition.around.machine
+    return f"A guest of {definition.arch}" + (f" with machine {machine}" if machine else "")
+
+
+def lacking_on(model: str, definition: Definition, versions: Versions) -> VirtmemError | None:
+    """Why a guest of this architecture and machine can't have a device of a model, or None."""
+    platform = definition.platform
+    feature = models.facts(model).platforms.get(platform.name, NEVER)
+    if feature != NEVER:
+        return missing(feature, versions)
+    has_them = on_platform(platform, versions)
+    if not has_them:
+        return lacking_any(definition, versions)
+    return VirtmemError(
+        "unsupported",
+        f"model: {model} is not to be had. {_guests(definition)} can have {' or '.join(has_them)}.",
+        {
+            "option": "model",
+            "feature": model,
+            "arch": definition.arch,
+            "machine": definition.around.machine or None,
+            "models": has_them,
+        },
+        f"Declare model: {has_them[0]}.",
     )
 
 

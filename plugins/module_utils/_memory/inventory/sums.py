@@ -128,7 +128,7 @@ def hypervisor(versions: support.Versions, memory: dict[str, t.Any] | None) -> d
         "memory": memory,
         "driver": versions.driver,
         "libvirt": support.show_version(versions.libvirt),
-        "qemu": support.show_version(versions.hypervisor) if versions.driver == "QEMU" else None,
+        "qemu": support.show_version(versions.hypervisor) if versions.driver == support.QEMU else None,
         "models": {
             model: {
                 "supported": support.has(model, versions),

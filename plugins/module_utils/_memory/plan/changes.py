@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import models, support
+from .. import models
 from ..device import CONFIG, LIVE, SCOPES, Definition, Device, Domain, Wish
 from ..errors import VirtmemError
 from ..progress import Goal
@@ -47,13 +47,16 @@ def goal_of(wish: Wish, now: int, target: int) -> Goal:
     return Goal(wish, target if wish.resize == "grow" else None, target if wish.resize == "shrink" else None, now)
 
 
-def differences(device: Device, wish: Wish, scope: str, arch: str) -> dict[str, t.Any]:
-    """The given properties that the device has otherwise, without what it is requested to have."""
+def differences(device: Device, wish: Wish, scope: str, unit: int) -> dict[str, t.Any]:
+    """The given properties that the device has otherwise, without what it is requested to have.
+
+    Sizes are multiples of `unit`.
+    """
     changes = {}
     for name, value in wish.given().items():
         has = getattr(device, name)
         # A running guest's device has been aligned, and a flag that is not there is off.
-        same = has == value or (scope == LIVE and name == "size" and has == align_up(value, support.size_unit(arch)))
+        same = has == value or (scope == LIVE and name == "size" and has == align_up(value, unit))
         if name not in MUTABLE and not same and not (name in FLAGS and value is False and has is None):
             changes[name] = value
     return changes
@@ -68,12 +71,12 @@ def _new_values(definition: Definition, wish: Wish) -> dict[str, t.Any]:
     values = wish.given()
     model = str(values.get("model", ""))
     wants_node = "node" not in values and models.facts(model).has_option("node")
-    # A virtio-mem guest on s390x has no NUMA cells at all; elsewhere libvirt adds the first if there is none.
-    if wants_node and len(definition.cells) <= 1 and (definition.cells or definition.arch != "s390x"):
+    # libvirt adds the first cell where there must be one and is none.
+    if wants_node and len(definition.cells) <= 1 and (definition.cells or definition.platform.needs_cell):
         values["node"] = definition.cells[0] if definition.cells else 0
     if models.facts(model).resizable:
         # A page of the ordinary size means no huge pages, and no smaller block.
-        values.setdefault("block", max(page_of(definition, values), support.smallest_block(definition.arch)))
+        values.setdefault("block", max(page_of(definition, values), definition.platform.smallest_block))
     return values
 
 
@@ -101,7 +104,7 @@ def changed(device: Device, wish: Wish, changes: t.Mapping[str, t.Any], definiti
     """
     values = {**_values_of(device), **changes}
     page = page_of(definition, values)
-    problem = check_options(device.model, wish.given()) or check_device(values, changes, definition.arch, page)
+    problem = check_options(device.model, wish.given()) or check_device(values, changes, definition, page)
     if problem is None:
         return values
     kept = values.get("requested")
@@ -133,7 +136,7 @@ def attach_step(
     place = _slot_beside_base(definition, values)
     values.update(place)
     problem = check_complete(values, wish) or check_options(values["model"], wish.given())
-    problem = problem or check_device(values, values, definition.arch, page_of(definition, values))
+    problem = problem or check_device(values, values, definition, page_of(definition, values))
     if problem is None and circumstances.host is not None:
         problem = check_host(definition, values, circumstances.host, scope)
     if problem:
@@ -151,7 +154,7 @@ def plan_config(
         if problem:
             raise problem
         return step
-    changes = differences(device, wish, CONFIG, definition.arch)
+    changes = differences(device, wish, CONFIG, definition.platform.size_unit)
     op = REDEFINE if changes else UPDATE
     if wish.requested is not None and may_move(device.requested or 0, wish.requested, wish.resize):
         changes["requested"] = wish.requested

@@ -19,13 +19,10 @@ from ..errors import VirtmemError
 from ..models import MODELS
 from ..rules.domain import check_answering, check_scope
 from ..rules.values import check_wish
-from ..size import MIB, show
+from ..size import show
 from .changes import plan_config, scopes_of
 from .live import Live, LivePlan, plan_live, plan_live_absent
 from .step import ATTACH, DETACH, REMOVE, Circumstances, DevicePlan, Step, readable
-
-# What Linux has its memory in at least: on x86 with up to 64 GiB, more on larger guests.
-_LINUX_BLOCK = {"x86_64": 128 * MIB}
 
 
 def _size_warnings(domain: Domain, steps: t.Sequence[Step]) -> list[str]:
@@ -36,7 +33,7 @@ def _size_warnings(domain: Domain, steps: t.Sequence[Step]) -> list[str]:
         facts = models.facts(device.model)
         if definition is None or not facts.is_memory or facts.resizable:
             continue
-        block = _LINUX_BLOCK.get(definition.arch, 1)
+        block = definition.platform.linux_block  # more on guests with more than 64 GiB
         if device.size % block:
             return [
                 f"size: {show(device.size)} is not a multiple of {show(block)}, the memory block of Linux; a Linux "
@@ -118,6 +115,9 @@ def judge(domain: Domain, wish: Wish, circumstances: Circumstances) -> None:
     problem = check_wish(wish) or check_scope(domain, wish.scope)
     if problem is None and wish.model and wish.state != ABSENT:
         problem = support.lacking(wish, wish.model, circumstances.versions)
+        definition = domain.config or domain.live
+        if problem is None and definition is not None:
+            problem = support.lacking_on(wish.model, definition, circumstances.versions)
     if problem:
         raise problem
 

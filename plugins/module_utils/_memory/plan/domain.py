@@ -229,7 +229,7 @@ def _judge(domain: Domain, declaration: Declaration, circumstances: Circumstance
     _refuse_twins(declaration.wishes)
     for wish in declaration.wishes:
         judge(domain, wish, circumstances)
-    problem = readiness.check(declaration, domain)
+    problem = readiness.check(declaration, domain, circumstances.versions)
     if problem:
         raise problem
 

@@ -130,7 +130,7 @@ def plan_live(live: Live) -> LivePlan:
     device, wish = live.device, live.wish
     if device is None:
         return _plan_live_attach(live)
-    changes = differences(device, wish, LIVE, live.definition.arch)
+    changes = differences(device, wish, LIVE, live.definition.platform.size_unit)
     # A device is not taken from a guest only to give it a name.
     replaceable = {name: value for name, value in changes.items() if name != "alias"}
     if replaceable and wish.replace and live.circumstances.can_unplug(device):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from .. import identity, models, support
+from .. import identity, models
 from ..device import ABSENT, CONFIG, LIVE, Declaration, Definition, Device, Domain, Wish
 from ..errors import VirtmemError
 from ..models import VIRTIO_MEM
@@ -121,7 +121,7 @@ def made(domain: Domain, declaration: Declaration) -> list[Entry]:
     is_enough = declaration.max_memory is None and total_of(definition) >= declaration.memory
     if limit is None or is_enough:
         return []
-    unit = support.size_unit(definition.arch)
+    unit = definition.platform.size_unit
     entries = []
     for cell, size in _parts_of(definition, limit, unit).items():
         alias = f"{MADE}{cell}"
@@ -161,7 +161,7 @@ def resized(entries: t.Sequence[Entry], domain: Domain, declaration: Declaration
         return list(entries)
     rest = tuple(item for item in definition.devices if item.alias not in names)
     total = definition.total - sum(item.size for item in definition.devices if item.alias in names)
-    parts = _parts_of(replace(definition, devices=rest, total=total), limit, support.size_unit(definition.arch))
+    parts = _parts_of(replace(definition, devices=rest, total=total), limit, definition.platform.size_unit)
     sizes = {entry.wish.alias: parts.get(ours[entry.wish.alias or ""]) or None for entry in entries}
     return [replace(entry, wish=replace(entry.wish, size=sizes[entry.wish.alias])) for entry in entries]
 

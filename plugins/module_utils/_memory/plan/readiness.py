@@ -22,11 +22,9 @@ from .step import PREPARE, SHRINK, Step
 
 # libvirt before 9.5 demands slots together with maxMemory; if nobody says how many, it gets these.
 DEFAULT_SLOTS = 16
-# Machines whose memory needs no NUMA cell (libvirt: ppc64 and s390 are exempt).
-_WITHOUT_CELLS = ("s390x", "ppc64", "ppc64le")
 
 
-def check(declaration: Declaration, domain: Domain) -> VirtmemError | None:
+def check(declaration: Declaration, domain: Domain, versions: support.Versions) -> VirtmemError | None:
     """What speaks against the declared readiness, or None."""
     if not declaration.readies:
         return _check_balloon(declaration, domain)
@@ -38,6 +36,11 @@ def check(declaration: Declaration, domain: Domain) -> VirtmemError | None:
             "Leave them out; a transient domain has what it was started with.",
         )
     limit = declaration.max_memory
+    if limit is not None and domain.config.max_memory is None:
+        # Without devices it would be of no use, and s390x guests can't even be started with it before libvirt 11.1.
+        problem = support.lacking_any(domain.config, versions)
+        if problem is not None:
+            return problem
     if limit is not None and limit % MIB:
         low, high = align_down(limit, MIB), align_up(limit, MIB)
         return VirtmemError(
@@ -158,15 +161,18 @@ def _lacking(declaration: Declaration, definition: Definition, versions: support
     slots = declaration.slots
     if slots is None and limit and not definition.slots and versions.libvirt < support.SLOTS_ONLY_FOR_DIMMS:
         slots = DEFAULT_SLOTS
-    wants_cell = limit is not None and not definition.cells and definition.arch not in _WITHOUT_CELLS
+    platform = definition.platform
+    # libvirt 9.6 and later would add it by themselves, without a word.
+    must_have_cell = platform.needs_cell or versions.libvirt >= support.ADDS_NUMA_CELL
+    wants_cell = limit is not None and not definition.cells and platform.cells and must_have_cell
+    can_have_acpi = platform.acpi and (definition.around.has_uefi or not platform.acpi_by_firmware)
     plugs_dimms = any(wish.state != ABSENT and models.facts(wish.model or "").takes_slot for wish in declaration.wishes)
     return Readiness(
         max_memory=None if limit == definition.max_memory else limit,
         slots=None if slots == definition.slots else slots,
-        # libvirt 9.6 and later would add it by themselves, without a word.
         cell_memory=definition.base if wants_cell else None,
         cell_processors=definition.processors if wants_cell else 0,
-        acpi=plugs_dimms and not definition.acpi,
+        acpi=plugs_dimms and can_have_acpi and not definition.acpi,
     )
 
 

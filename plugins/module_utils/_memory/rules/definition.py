@@ -107,18 +107,21 @@ def _base(definition: Definition, values: t.Mapping[str, t.Any], scope_name: str
                 },
                 "Leave it out, and QEMU chooses a place.",
             )
-    unit = values.get("block") or support.size_unit(definition.arch)
+    unit = values.get("block") or definition.platform.size_unit
     return check_multiple("base", low, unit, "which is what the device needs")
 
 
 def _acpi(definition: Definition, model: str, scope_name: str) -> VirtmemError | None:
-    if definition.acpi or not models.facts(model).takes_slot:
+    if definition.acpi or not models.facts(model).takes_slot or not definition.platform.acpi:
         return None
+    # libvirt refuses ACPI without UEFI where the architecture has it from the firmware.
+    lacks_uefi = definition.platform.acpi_by_firmware and not definition.around.has_uefi
+    uefi = "UEFI firmware (<os firmware='efi'>) and " if lacks_uefi else ""
     return VirtmemError(
         "no_acpi",
         f"A device of model {model} is plugged through ACPI, and the {scope_name} definition of the domain has none.",
         {"scope": scope_name, "model": model},
-        "Give the domain <features><acpi/></features> and restart it, or use model virtio-mem.",
+        f"Give the domain {uefi}<features><acpi/></features> and restart it, or use model virtio-mem.",
     )
 
 
@@ -158,10 +161,11 @@ def _node(
     if not models.facts(model).has_option("node"):
         return None
     cells = definition.cells
-    if not cells and versions.libvirt >= support.ADDS_NUMA_CELL:
+    if not cells and definition.platform.cells and versions.libvirt >= support.ADDS_NUMA_CELL:
         cells = (0,)
-    # An EPC section may go without a node; on s390x there is no NUMA at all.
-    if node in cells or (node is None and (not models.facts(model).wants_node or definition.arch == "s390x")):
+    # An EPC section may go without a node, and so may all devices of some platforms while there is no cell.
+    needs_none = not models.facts(model).wants_node or (not cells and not definition.platform.needs_cell)
+    if node in cells or (node is None and needs_none):
         return None
     listed = ", ".join(str(cell) for cell in cells)
     if node is None and len(cells) > 1:
@@ -211,6 +215,7 @@ def check_attach(
     model = values["model"]
     return first(
         [
+            support.lacking_on(model, definition, versions),
             _bootable(model, versions, scope_name),
             check_settings(definition, model, scope_name),
             # What no restart removes comes before what only a restart does.
@@ -234,6 +239,7 @@ def check_stored(definition: Definition, device: Device, versions: support.Versi
     others, takes = support.slot_takers(rest, versions), support.takes_slot(device.model, versions)
     return first(
         [
+            support.lacking_on(device.model, definition, versions),
             _bootable(device.model, versions, CONFIG),
             check_settings(rest, device.model, CONFIG),
             _room(rest, device.size, CONFIG),
@@ -243,8 +249,8 @@ def check_stored(definition: Definition, device: Device, versions: support.Versi
             _base(rest, values, CONFIG),
             check_place(rest, values, CONFIG),
             check_address_bits(rest, rest.max_memory, rest.slots),
-            check_block(device.block, definition.arch, page) if device.block and page else None,
-            check_size(device.size, device.block, definition.arch, page) if device.block or page else None,
+            check_block(device.block, definition.platform, page) if device.block and page else None,
+            check_size(device.size, device.block, definition.platform, page) if device.block or page else None,
         ]
     )
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import models, support
-from ..device import ABSENT, Wish
+from .. import models, platforms
+from ..device import ABSENT, Definition, Wish
 from ..errors import VirtmemError
+from ..platforms import PSERIES, Platform
 from ..properties import option_name
 from ..size import KIB, align_down, align_up, is_power_of_two, show
 
@@ -35,11 +36,12 @@ def check_multiple(option: str, value: int, unit: int, why: str) -> VirtmemError
 
 
 SMALLEST_LABEL = 128 * KIB
+USUAL = platforms.of("x86_64")
 
 
-def check_block(value: int, arch: str = "x86_64", page: int = 0) -> VirtmemError | None:
+def check_block(value: int, platform: Platform = USUAL, page: int = 0) -> VirtmemError | None:
     """A virtio-mem block is a power of two, and no smaller than the host's huge page or the page of the device."""
-    least = max(support.smallest_block(arch), page)
+    least = max(platform.smallest_block, page)
     if is_power_of_two(value) and value >= least:
         return None
     why = f"is smaller than {show(least)}" if value < least else "is not a power of two"
@@ -65,9 +67,9 @@ def check_requested(value: int, size: int, block_size: int) -> VirtmemError | No
     return check_multiple("requested", value, block_size, "the block of the device")
 
 
-def check_size(value: int, block_size: int | None, arch: str, page: int = 0) -> VirtmemError | None:
+def check_size(value: int, block_size: int | None, platform: Platform, page: int = 0) -> VirtmemError | None:
     """QEMU takes no other sizes; libvirt lets them pass until the next boot."""
-    unit = max(support.size_unit(arch), block_size or 0, page)
+    unit = max(platform.size_unit, block_size or 0, page)
     if value == 0:
         return VirtmemError(
             "invalid_option",
@@ -92,6 +94,29 @@ def check_label(value: int, size_of_device: int) -> VirtmemError | None:
     )
 
 
+def check_labelled(size: int, label: int | None, unit: int) -> VirtmemError | None:
+    """The nvdimm of a pSeries guest has a label, and libvirt makes the rest of it whole units without a word."""
+    if label is None:
+        return VirtmemError(
+            "missing_option",
+            "label_size: an nvdimm of a pSeries guest has a label, and its size must be given.",
+            {"option": "label_size", "missing": ["label_size"]},
+            f"Give {show(SMALLEST_LABEL)} or more, and as size a multiple of {show(unit)} with the label on top.",
+        )
+    rest = size - label
+    if rest > 0 and rest % unit == 0:
+        return None
+    low, high = align_down(max(rest, 0), unit), align_up(max(rest, 1), unit)
+    sizes = [show(whole + label) for whole in (low, high) if whole]
+    return VirtmemError(
+        "not_aligned",
+        f"size: {show(size)} without the label of {show(label)} is not a multiple of {show(unit)}, as the nvdimm of a "
+        "pSeries guest is.",
+        {"option": "size", "value": size, "unit": unit, "below": low + label if low else 0, "above": high + label},
+        f"The nearest are {' and '.join(sizes)}." if low else f"The smallest is {sizes[0]}.",
+    )
+
+
 def check_options(model: str, names: t.Iterable[str]) -> VirtmemError | None:
     """libvirt ignores an option of another model without a word, and it could never be delivered."""
     wrong = [name for name in names if not models.facts(model).has_option(name)]
@@ -109,7 +134,7 @@ def check_options(model: str, names: t.Iterable[str]) -> VirtmemError | None:
 
 def check_uuid(value: str, arch: str) -> VirtmemError | None:
     """Only pSeries guests know the UUID of an nvdimm; elsewhere libvirt refuses the whole device (code 67)."""
-    if arch.startswith("ppc64"):
+    if platforms.of(arch).name == PSERIES:
         return None
     return VirtmemError(
         "invalid_option",
@@ -172,24 +197,30 @@ def check_complete(values: t.Mapping[str, t.Any], wished: Wish) -> VirtmemError 
     )
 
 
+def _is_labelled(model: str, platform: Platform) -> bool:
+    return platform.fixed_label and models.facts(model).has_option("label_size")
+
+
 def check_device(
-    values: t.Mapping[str, t.Any], changed: t.Container[str], arch: str, page: int = 0
+    values: t.Mapping[str, t.Any], changed: t.Container[str], definition: Definition, page: int = 0
 ) -> VirtmemError | None:
     """Why a device can't have these properties, or None. Only what changes is judged, the rest is libvirt's.
 
     Args:
         values: the properties that the device would have.
         changed: the names of those that are new.
-        arch: the guest's architecture.
+        definition: what it is to be in.
         page: in which the host gives its memory, in bytes; 0 for the ordinary one.
     """
     problems = [check_access(values["model"], values)]
     if values.get("uuid") is not None and "uuid" in changed:
-        problems.append(check_uuid(values["uuid"], arch))
+        problems.append(check_uuid(values["uuid"], definition.arch))
     if "block" in changed:
-        problems.append(check_block(values["block"], arch, page))
-    if "size" in changed or "block" in changed or "pagesize" in changed:
-        problems.append(check_size(values["size"], values.get("block"), arch, page))
+        problems.append(check_block(values["block"], definition.platform, page))
+    if _is_labelled(values["model"], definition.platform) and ("size" in changed or "label_size" in changed):
+        problems.append(check_labelled(values["size"], values.get("label_size"), definition.platform.size_unit))
+    elif "size" in changed or "block" in changed or "pagesize" in changed:
+        problems.append(check_size(values["size"], values.get("block"), definition.platform, page))
     if values.get("label_size") is not None and ("label_size" in changed or "size" in changed):
         problems.append(check_label(values["label_size"], values["size"]))
     if values.get("requested") is not None and any(name in changed for name in ("requested", "size", "block")):

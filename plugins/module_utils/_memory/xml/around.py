@@ -44,6 +44,8 @@ def around_of(root: Element, arch: str) -> Around:
     interfaces = [] if devices is None else devices.findall("interface[@type='hostdev']")
     return Around(
         machine=raw(root, "os/type/@machine") or "",
+        emulated=root.get("type") == "qemu",
+        has_uefi=raw(root, "os/@firmware") == "efi" or raw(root, "os/loader/@type") == "pflash",
         address_bits=_address_bits(root) if arch == "x86_64" else None,
         is_amd=(raw(root, "cpu/model") or _USUAL_PROCESSOR).startswith(_OF_AMD),
         huge_pages=tuple(_huge_pages(root)),

@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import typing as t
 
-from .. import models
+from .. import models, platforms
 from ..device import Definition, Device, Host
 from ..errors import VirtmemError
 from ..models import MODELS
@@ -27,6 +28,8 @@ if t.TYPE_CHECKING:
     Element = etree._Element  # lxml has no public name for it
 
 
+# At the end of virt-11.1, s390-ccw-virtio-10.0, pseries-9.2.
+_VERSION = re.compile(r"-([0-9]{1,3})\.([0-9]{1,3})$")
 _EXPRESS_PORTS = ("pcie-root-port", "pcie-switch-downstream-port")
 
 
@@ -121,6 +124,14 @@ def _free_ports(devices: Element) -> int | None:
     return len(ports - {bus for bus, _slot in _guest_addresses(devices)})
 
 
+def _room_for_more(devices: Element, arch: str) -> int | None:
+    """How many hot-plug ports or PCI slots are free; None if devices go nowhere near PCI."""
+    if not platforms.of(arch).pci:
+        return None
+    express = _free_ports(devices)
+    return free_slots(devices, _guest_addresses(devices)) if express is None else express
+
+
 def _guest_addresses(devices: Element) -> t.Iterator[tuple[int, int]]:
     """Bus and slot of everything on the guest's PCI buses. An address below `<source>` is one of the host's."""
     for device in devices:
@@ -171,6 +182,7 @@ def read_definition(text: str) -> Definition:
         holder = etree.Element("devices")
     aliases = {alias.get("name", "") for item in holder for alias in item.iterchildren("alias")}
     devices = tuple(device_of(element, position) for position, element in enumerate(holder.iterchildren("memory")))
+    arch = raw(root, "os/type/@arch") or "x86_64"
     try:
         room = _port_room(holder)
         memory, most, current = root.find("memory"), root.find("maxMemory"), root.find("currentMemory")
@@ -180,8 +192,8 @@ def read_definition(text: str) -> Definition:
             max_memory=None if most is None else to_bytes(most),
             slots=0 if most is None else to_int(most.get("slots", "0")),
             cells=tuple(to_int(cell.get("id", str(number))) for number, cell in enumerate(cells)),
-            arch=raw(root, "os/type/@arch") or "x86_64",
-            free_ports=free_slots(holder, _guest_addresses(holder)) if room is None else _free_ports(holder),
+            arch=arch,
+            free_ports=_room_for_more(holder, arch),
             port_room=room,
             acpi=root.find("features/acpi") is not None,
             current_memory=None if current is None else to_bytes(current),
@@ -190,7 +202,7 @@ def read_definition(text: str) -> Definition:
             period=to_int(raw(root, "devices/memballoon/stats/@period") or "0"),
             active=root.get("id") is not None,
             processors=to_int(raw(root, "vcpu") or "1"),
-            around=around_of(root, raw(root, "os/type/@arch") or "x86_64"),
+            around=around_of(root, arch),
             other_aliases=frozenset(aliases - {item.alias for item in devices} - {""}),
         )
     except (KeyError, ValueError) as error:
@@ -222,6 +234,17 @@ def read_host(text: str, domain_capabilities: str | None = None) -> Host:
         )
     except (KeyError, ValueError) as error:
         raise VirtmemError("invalid_xml", f"The host's capabilities could not be read: {error}") from error
+
+
+def newest_machine(capabilities: str) -> int | None:
+    """The newest version that QEMU's machines are named after, which is its own, as libvirt writes versions.
+
+    Raises:
+        VirtmemError: `invalid_xml`.
+    """
+    names = (machine.text or "" for machine in parse(capabilities).iterfind("guest/arch/machine"))
+    found = [match for name in names if (match := _VERSION.search(name))]
+    return max((int(item[1]) * 1_000_000 + int(item[2]) * 1_000 for item in found), default=None)
 
 
 def _page_size(pages: Element) -> int:

@@ -385,7 +385,7 @@ def test_a_size_event_that_is_refused_for_another_reason_is_an_error() -> None:
 
 
 # What Debian 11 has, libvirt-python 7.0, of the names that are used here.
-_OLD = """
+_OLD = """getVersion
 VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE VIR_CONNECT_LIST_DOMAINS_OTHER VIR_CONNECT_LIST_DOMAINS_PAUSED
 VIR_CONNECT_LIST_DOMAINS_TRANSIENT VIR_DOMAIN_AFFECT_CONFIG VIR_DOMAIN_AFFECT_LIVE VIR_DOMAIN_PAUSED
 VIR_DOMAIN_PAUSED_CRASHED VIR_DOMAIN_PAUSED_IOERROR VIR_DOMAIN_PAUSED_POSTCOPY_FAILED VIR_DOMAIN_PAUSED_WATCHDOG
@@ -410,3 +410,65 @@ def test_every_name_of_libvirts_is_old_enough_or_asked_for() -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "libvirt"
     }
     assert used <= IN_LIBVIRT_7_0, used - IN_LIBVIRT_7_0
+
+
+# --- what is too old, and whose version can't be told
+
+
+class _Old:
+    """A daemon of some version, with or without a QEMU of the host's own architecture."""
+
+    def __init__(self, daemon: int = 9_000_000, qemu: int | None = 7_002_000, machines: str = "") -> None:
+        self.daemon, self.qemu, self.machines = daemon, qemu, machines
+
+    def isAlive(self) -> bool:  # noqa: N802 - libvirt's name
+        return True
+
+    def getLibVersion(self) -> int:  # noqa: N802
+        return self.daemon
+
+    def getVersion(self) -> int:  # noqa: N802
+        if self.qemu is None:
+            raise error(libvirt.VIR_ERR_SYSTEM_ERROR)
+        return self.qemu
+
+    def getType(self) -> str:  # noqa: N802
+        return "QEMU"
+
+    def getCapabilities(self) -> str:  # noqa: N802
+        return f"<capabilities><guest><arch name='s390x'>{self.machines}</arch></guest></capabilities>"
+
+
+@pytest.mark.parametrize(("version", "is_refused"), [(7_000_000, True), (7_008_000, True), (7_009_000, False)])
+def test_an_old_libvirt_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, version: int, is_refused: bool
+) -> None:
+    """Debian 11 has 7.0, which knows no event of a virtio-mem device."""
+    caught = None
+    try:
+        _libvirt.Hypervisor(_Old(daemon=version), "qemu:///system").versions()
+    except VirtmemError as error:
+        caught = error
+    assert (caught is not None) == is_refused
+    if caught is not None:
+        assert caught.error_code == "unsupported"
+        assert "7.9.0 or later" in caught.msg
+        assert "qemu:///system" in caught.msg
+    monkeypatch.setattr(libvirt, "getVersion", lambda: version)
+    caught = None
+    try:
+        with _libvirt.connect(URI):
+            pass
+    except VirtmemError as error:
+        caught = error
+    assert (caught is not None) == is_refused
+    assert caught is None or "client library" in caught.msg
+
+
+def test_without_a_qemu_of_its_own_the_machines_tell_the_version() -> None:
+    machines = "".join(f"<machine>{name}</machine>" for name in ("s390-ccw-virtio-9.2", "s390-ccw-virtio-11.1", "none"))
+    versions = _libvirt.Hypervisor(_Old(qemu=None, machines=machines), "qemu:///system").versions()
+    assert versions.hypervisor == 11_001_000
+    with pytest.raises(VirtmemError) as caught:
+        _libvirt.Hypervisor(_Old(qemu=None), "qemu:///system").versions()
+    assert caught.value.error_code == "libvirt_error"

@@ -237,6 +237,7 @@ def test_a_success_has_every_key(
     device = helpers.virtio_mem(requested=0, current=0)
     definition = helpers.definition(device)
     monkeypatch.setattr(_observe.Observer, "observe", lambda *_: helpers.domain(definition, definition))
+    monkeypatch.setattr(_libvirt.Hypervisor, "versions", lambda *_: helpers.TRIXIE)
     answer = run(capsys, domain="test", requested="0", _ansible_check_mode=check_mode, _ansible_diff=True)
     assert set(answer) - BY_ANSIBLE == ALWAYS | {"diff"}
     assert answer["changed"] is False

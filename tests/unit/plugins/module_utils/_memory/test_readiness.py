@@ -75,9 +75,18 @@ def test_a_domain_that_has_all_of_it_lacks_nothing() -> None:
     assert lacking(ready) == Readiness()
 
 
-@pytest.mark.parametrize("arch", ["s390x", "ppc64le"])
-def test_where_no_cell_is_needed_none_is_made(arch: str) -> None:
-    assert lacking(plain(arch=arch), max_memory=16 * GIB).cell_memory is None
+@pytest.mark.parametrize(
+    ("arch", "versions", "has_one"),
+    [
+        ("s390x", helpers.TRIXIE, False),
+        ("ppc64le", helpers.BOOKWORM, False),
+        ("ppc64le", helpers.TRIXIE, True),  # libvirt 9.6 and later add it there too
+        ("aarch64", helpers.BOOKWORM, True),
+    ],
+)
+def test_a_cell_is_made_where_one_is_needed_or_comes_by_itself(arch: str, versions: Versions, has_one: bool) -> None:
+    made = lacking(plain(arch=arch), max_memory=16 * GIB, versions=versions).cell_memory
+    assert made == (GIB if has_one else None)
 
 
 def test_the_limit_never_goes_below_what_the_devices_need() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import platforms
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import CONFIG, LIVE, Device, Domain, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.rules.definition import (
@@ -64,13 +65,13 @@ def test_a_block_is_a_power_of_two(value: int) -> None:
     ],
 )
 def test_any_other_block_is_refused(value: int, arch: str, says: str) -> None:
-    problem = refused(check_block(value, arch), "invalid_block", option="block", value=value)
+    problem = refused(check_block(value, platforms.of(arch)), "invalid_block", option="block", value=value)
     assert says in problem.msg
 
 
 def test_the_smallest_block_is_the_architectures() -> None:
-    assert check_block(MIB, "s390x") is None
-    refused(check_block(MIB, "x86_64"), "invalid_block", smallest=2 * MIB)
+    assert check_block(MIB, platforms.of("s390x")) is None
+    refused(check_block(MIB, platforms.of("x86_64")), "invalid_block", smallest=2 * MIB)
 
 
 # --- the requested size
@@ -130,7 +131,7 @@ def test_a_request_is_refused_exactly_where_libvirt_would(value: int, size: int,
     ],
 )
 def test_a_size_is_a_multiple_of_what_qemu_can_plug(value: int, block: int | None, arch: str) -> None:
-    assert check_size(value, block, arch) is None
+    assert check_size(value, block, platforms.of(arch)) is None
 
 
 @pytest.mark.parametrize(
@@ -145,11 +146,11 @@ def test_a_size_is_a_multiple_of_what_qemu_can_plug(value: int, block: int | Non
     ],
 )
 def test_any_other_size_is_refused(value: int, block: int | None, arch: str, unit: int) -> None:
-    refused(check_size(value, block, arch), "not_aligned", option="size", value=value, unit=unit)
+    refused(check_size(value, block, platforms.of(arch)), "not_aligned", option="size", value=value, unit=unit)
 
 
 def test_no_device_has_no_size() -> None:
-    refused(check_size(0, None, "x86_64"), "invalid_option", option="size", value=0)
+    refused(check_size(0, None, platforms.of("x86_64")), "invalid_option", option="size", value=0)
 
 
 # --- a declaration alone
@@ -341,14 +342,19 @@ def test_a_new_device_needs_what_its_model_needs(values: dict[str, t.Any], missi
     ],
 )
 def test_what_changes_is_judged(values: dict[str, t.Any], changed: list[str], error_code: str | None) -> None:
-    problem = check_device({**VALUES, **values}, changed, "x86_64")
+    problem = check_device({**VALUES, **values}, changed, helpers.definition())
     assert (problem and problem.error_code) == error_code
 
 
 @pytest.mark.parametrize(("arch", "possible"), [("x86_64", False), ("aarch64", False), ("ppc64le", True)])
 def test_only_pseries_guests_know_the_uuid_of_an_nvdimm(arch: str, possible: bool) -> None:
-    nvdimm = {"model": "nvdimm", "size": GIB, "path": "/dev/dax0.0", "uuid": "5d4f3f6e-3a5b-4d65-9b3a-3f0c5d3b6c11"}
-    problem = check_device(nvdimm, nvdimm, arch)
+    nvdimm: dict[str, t.Any] = {
+        "model": "nvdimm",
+        "path": "/dev/dax0.0",
+        "uuid": "5d4f3f6e-3a5b-4d65-9b3a-3f0c5d3b6c11",
+    }
+    nvdimm.update(size=GIB + 2 * MIB, label_size=2 * MIB)
+    problem = check_device(nvdimm, nvdimm, helpers.definition(arch=arch))
     assert (problem is None) == possible
     if problem is not None:
         assert problem.error_code == "invalid_option"
@@ -357,7 +363,7 @@ def test_only_pseries_guests_know_the_uuid_of_an_nvdimm(arch: str, possible: boo
 
 @pytest.mark.parametrize("values", [{"block": 3 * MIB}, {"size": 3 * MIB}, {"requested": 3 * MIB}])
 def test_what_was_there_before_is_libvirts(values: dict[str, t.Any]) -> None:
-    assert check_device({**VALUES, **values}, ["node"], "x86_64") is None
+    assert check_device({**VALUES, **values}, ["node"], helpers.definition()) is None
 
 
 @pytest.mark.parametrize(("more", "fits"), [(11 * GIB, True), (11 * GIB + 2 * MIB, False), (0, True), (-GIB, True)])

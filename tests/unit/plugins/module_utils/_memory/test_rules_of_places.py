@@ -133,7 +133,7 @@ def test_a_pool_has_what_is_free_of_it_on_the_nodes_that_count(
     ("values", "arch", "error_code", "option"),
     [
         ({"model": "nvdimm", "uuid": "x"}, "x86_64", "invalid_option", "uuid"),
-        ({"model": "nvdimm", "uuid": "x"}, "ppc64le", None, ""),
+        ({"model": "nvdimm", "uuid": "x", "size": GIB + MIB, "label_size": MIB}, "ppc64le", None, ""),
         ({"model": "nvdimm", "label_size": 64 * KIB}, "x86_64", "invalid_option", "label_size"),
         ({"model": "nvdimm", "label_size": GIB}, "x86_64", "invalid_option", "label_size"),
         ({"model": "nvdimm", "label_size": 2 * MIB}, "x86_64", None, ""),
@@ -146,7 +146,7 @@ def test_a_value_that_the_model_does_not_take(
     values: dict[str, t.Any], arch: str, error_code: str | None, option: str
 ) -> None:
     whole = {"size": GIB, **values}
-    problem = check_device(whole, whole, arch)
+    problem = check_device(whole, whole, helpers.definition(arch=arch))
     if error_code is None:
         assert problem is None
     else:

@@ -17,7 +17,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
 
-from faultlab import ROOT, Lab, Runner
+from faultlab import LAB, ROOT, Lab, Runner
+
+# Of the checkout, where these tests run from a copy: it keeps the images of guests.
+sys.path.insert(0, str(LAB.parent))
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import typing as t
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree import ElementTree
 
+import image
 import libvirt
 from faultlab import Lab
 
@@ -27,6 +30,7 @@ class Kind:
         qemu: how the emulator's name ends.
         uefi: whether it boots by UEFI.
         processor: the model, where the usual one boots no Linux.
+        console: what Linux calls the device that it writes to.
     """
 
     arch: str
@@ -35,13 +39,14 @@ class Kind:
     qemu: str
     uefi: bool = False
     processor: str = ""
+    console: str = ""
 
 
 KINDS = {
-    "arm": Kind("aarch64", "virt", ("virtio-mem",), "aarch64", processor="cortex-a57"),
-    "arm-uefi": Kind("aarch64", "virt", ("dimm", "nvdimm", "virtio-mem"), "aarch64", True, "cortex-a57"),
-    "pseries": Kind("ppc64le", "pseries", ("dimm", "nvdimm"), "ppc64"),
-    "s390": Kind("s390x", "s390-ccw-virtio", ("virtio-mem",), "s390x"),
+    "arm": Kind("aarch64", "virt", ("virtio-mem",), "aarch64", False, "cortex-a57", "ttyAMA0"),
+    "arm-uefi": Kind("aarch64", "virt", ("dimm", "nvdimm", "virtio-mem"), "aarch64", True, "cortex-a57", "ttyAMA0"),
+    "pseries": Kind("ppc64le", "pseries", ("dimm", "nvdimm"), "ppc64", console="hvc0"),
+    "s390": Kind("s390x", "s390-ccw-virtio", ("virtio-mem",), "s390x", console="ttysclp0"),
     "riscv": Kind("riscv64", "virt", (), "riscv64"),
 }
 
@@ -58,6 +63,31 @@ def definition(name: str, kind: Kind, boot: str = "", devices: str = "") -> str:
   {processor}
   <devices><emulator>/usr/foreign/qemu-system-{kind.qemu}</emulator>{devices}</devices>
 </domain>"""
+
+
+def _readable(lab: Lab, path: Path, name: str) -> Path:
+    """A copy that the lab's user can read."""
+    copy = lab.place / "image" / name
+    if not copy.exists():
+        shutil.copyfile(path, copy)
+    return copy
+
+
+@contextlib.contextmanager
+def booting(lab: Lab, name: str, kind: Kind) -> t.Iterator[str]:
+    """A stopped guest that can boot Debian's kernel, and then reports like the lab's own."""
+    built = image.build(kind.arch)
+    words = f"console={kind.console} lab.console={kind.console} quiet panic=1 memhp_default_state=online_movable"
+    boot = (
+        f"<kernel>{_readable(lab, built.kernel, f'{kind.arch}.vmlinuz')}</kernel>"
+        f"<initrd>{_readable(lab, built.initramfs, f'{kind.arch}.initramfs')}</initrd><cmdline>{words}</cmdline>"
+    )
+    target = "<target type='sclp'/>" if kind.arch == "s390x" else ""
+    log = lab.place / "console" / f"{name}.log"
+    port = f"<console type='file'><source path='{log}'/>{target}</console>"
+    with defined(lab, name, definition(name, kind, boot, port)):
+        yield name
+    log.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

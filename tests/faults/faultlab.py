@@ -277,7 +277,7 @@ class Task:
         answer.pop("invocation", None)
         assert self.process.returncode == int(bool(answer.get("failed"))), output
         if answer.get("failed"):
-            assert answer["error_code"] in _DOCUMENTED, output
+            assert answer.get("error_code") in _DOCUMENTED, output
             assert answer["msg"], output
             assert answer["hint"], output
         return Answer(answer, json.dumps(answer, indent=1), took, self.domain)

@@ -80,25 +80,27 @@ def need_keyring() -> None:
 class Archive:
     """Debian packages by name: from the machine's own sources if it is a Debian, otherwise from the mirror."""
 
-    def __init__(self, probe: str, scratch: Path) -> None:
+    def __init__(self, probe: str, scratch: Path, architecture: str = "amd64") -> None:
         """
         Args:
             probe: the package that the machine's own sources must know.
             scratch: a folder for what apt keeps where they don't.
+            architecture: of the packages, by Debian's name; all but the usual one are from the mirror.
         """
         # As root, apt would fetch as a user of its own, who can't enter our folders.
         self._options = ["-qq", "-o", "APT::Sandbox::User=root"]
-        if subprocess.run(["apt-cache", "show", "--quiet", probe], capture_output=True, check=False).returncode != 0:
-            self._use_mirror(scratch)
+        known = ["apt-cache", "show", "--quiet", probe]
+        if architecture != "amd64" or subprocess.run(known, capture_output=True, check=False).returncode != 0:
+            self._use_mirror(scratch, architecture)
 
-    def _use_mirror(self, scratch: Path) -> None:
+    def _use_mirror(self, scratch: Path, architecture: str) -> None:
         need_keyring()
         sources = scratch / "sources.list"
-        sources.write_text(f"deb [arch=amd64 signed-by={KEYRING}] {mirror()} {GUEST_RELEASE} main\n")
+        sources.write_text(f"deb [arch={architecture} signed-by={KEYRING}] {mirror()} {GUEST_RELEASE} main\n")
         for name in ("state/lists/partial", "cache/archives/partial"):
             (scratch / name).mkdir(parents=True)
         for name, value in (
-            ("APT::Architecture", "amd64"),
+            ("APT::Architecture", architecture),
             ("Dir::Etc::SourceList", str(sources)),
             ("Dir::Etc::SourceParts", "/dev/null"),
             ("Dir::State", str(scratch / "state")),

@@ -19,9 +19,29 @@ from pathlib import Path
 import archive
 
 HERE = Path(__file__).resolve().parent
-KERNEL_PACKAGE = "linux-image-cloud-amd64"
-# The bus, the drivers on it, and the device that tells QEMU of a panic; what they need is found in modules.dep.
-MODULES = ("virtio_pci", "virtio_balloon", "virtio_mem", "pvpanic-mmio")
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """What the guests of an architecture boot: Debian's name of it, the kernel's package, the modules to load.
+
+    Those are the bus, the drivers on it, and the device that tells QEMU of a panic; what they need is in modules.dep.
+    """
+
+    debian: str
+    package: str
+    modules: tuple[str, ...]
+
+
+FLAVOURS = {
+    "x86_64": Flavour(
+        "amd64", "linux-image-cloud-amd64", ("virtio_pci", "virtio_balloon", "virtio_mem", "pvpanic-mmio")
+    ),
+    "aarch64": Flavour("arm64", "linux-image-cloud-arm64", ("virtio_pci", "virtio_balloon", "virtio_mem")),
+    # Debian's kernels of these two have no virtio_mem.
+    "ppc64le": Flavour("ppc64el", "linux-image-powerpc64le", ("virtio_pci", "virtio_balloon")),
+    "s390x": Flavour("s390x", "linux-image-s390x", ("virtio_balloon",)),
+}
 
 
 @dataclass(frozen=True)
@@ -32,15 +52,15 @@ class Image:
     initramfs: Path
 
 
-def _kernel_package(packages: archive.Archive) -> str:
-    """The package with the kernel itself, which the cloud kernel's meta package depends on."""
-    for name in packages.needs(KERNEL_PACKAGE):
+def _kernel_package(packages: archive.Archive, meta: str) -> str:
+    """The package with the kernel itself, which a meta package depends on."""
+    for name in packages.needs(meta):
         if name.startswith("linux-image-"):
             return name
-    raise archive.ArchiveError(f"{KERNEL_PACKAGE} needs no kernel; run apt-get update.")
+    raise archive.ArchiveError(f"{meta} needs no kernel; run apt-get update.")
 
 
-def _in_order(modules_dep: Path) -> list[str]:
+def _in_order(modules_dep: Path, modules: tuple[str, ...]) -> list[str]:
     """The modules with all that they need, each after what it needs."""
     needs: dict[str, list[str]] = {}
     for line in modules_dep.read_text().splitlines():
@@ -48,7 +68,7 @@ def _in_order(modules_dep: Path) -> list[str]:
         needs[module] = others.split()
     by_name = {Path(module).name.split(".")[0]: module for module in needs}
     order: list[str] = []
-    for name in MODULES:
+    for name in modules:
         if name not in by_name:
             raise archive.ArchiveError(f"The kernel has no module {name}.")
         # modules.dep lists a module's needs in the reverse order of loading.
@@ -80,21 +100,21 @@ def _archive(busybox: bytes, modules: dict[str, bytes]) -> bytes:
     return b"".join(members)
 
 
-def build() -> Image:
-    """The image, from the cache where it is there already.
+def build(arch: str = "x86_64") -> Image:
+    """The image for an architecture of FLAVOURS, from the cache where it is there already.
 
     Raises:
         archive.ArchiveError: a package can't be had.
     """
     recipe = hashlib.sha256((HERE / "init").read_bytes() + Path(__file__).read_bytes()).hexdigest()[:10]
-    for folder in sorted(archive.CACHE.glob(f"guest-*-{recipe}"), reverse=True):
+    for folder in sorted(archive.CACHE.glob(f"guest-*-{arch}-{recipe}"), reverse=True):
         return _image_in(folder)
     archive.CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.CACHE) as scratch:
         built = Path(scratch) / "built"
         built.mkdir()
-        version = _build_into(built, Path(scratch))
-        target = archive.CACHE / f"guest-{version}-{recipe}"
+        version = _build_into(built, Path(scratch), FLAVOURS[arch])
+        target = archive.CACHE / f"guest-{version}-{arch}-{recipe}"
         archive.keep(built, target)
     return _image_in(target)
 
@@ -103,11 +123,11 @@ def _image_in(folder: Path) -> Image:
     return Image(folder / "vmlinuz", folder / "initramfs")
 
 
-def _build_into(built: Path, scratch: Path) -> str:
+def _build_into(built: Path, scratch: Path, flavour: Flavour) -> str:
     """Makes the image's files; returns the kernel's version."""
     (scratch / "apt").mkdir()
-    packages = archive.Archive(KERNEL_PACKAGE, scratch / "apt")
-    package = _kernel_package(packages)
+    packages = archive.Archive(flavour.package, scratch / "apt", flavour.debian)
+    package = _kernel_package(packages, flavour.package)
     version = package.removeprefix("linux-image-")
     root = scratch / "root"
     root.mkdir()
@@ -122,10 +142,12 @@ def _build_into(built: Path, scratch: Path) -> str:
         tree = root / "usr" / "lib" / "modules" / version
     if not (tree / "modules.dep").is_file():
         archive.run("/sbin/depmod", "-b", str(tree.parent.parent.parent), version)
-    order = _in_order(tree / "modules.dep")
+    order = _in_order(tree / "modules.dep", flavour.modules)
     modules = {Path(module).name.removesuffix(".xz"): _read_module(tree / module) for module in order}
     busybox = next(path for path in (root / "bin/busybox", root / "usr/bin/busybox") if path.is_file())
     (built / "initramfs").write_bytes(_archive(busybox.read_bytes(), modules))
-    kernel = next(path for path in (root / "boot" / f"vmlinuz-{version}", tree / "vmlinuz") if path.is_file())
+    # That of ppc64le is not compressed.
+    places = (root / "boot" / f"vmlinuz-{version}", root / "boot" / f"vmlinux-{version}", tree / "vmlinuz")
+    kernel = next(path for path in places if path.is_file())
     shutil.copyfile(kernel, built / "vmlinuz")
     return version

@@ -49,7 +49,7 @@ def up(lab: daemon.Lab, _args: argparse.Namespace) -> None:
 def down(lab: daemon.Lab, args: argparse.Namespace) -> None:
     daemon.down(lab)
     if args.cache:
-        archive.forget(args.release or "guest")
+        archive.forget(release.suite(args.release) if args.release else "guest")
 
 
 def restart(lab: daemon.Lab, args: argparse.Namespace) -> None:

@@ -60,7 +60,7 @@ for qemu in "$root"/usr/bin/qemu-system-*; do
         *) rm "$qemu" ;;
     esac
 done
-rm -f "$root"/usr/share/AAVMF/*secboot* "$root"/usr/share/AAVMF/*.ms.fd "$root"/usr/share/AAVMF/*snakeoil*
+rm -f "$root"/usr/share/AAVMF/AAVMF_CODE.secboot* "$root"/usr/share/AAVMF/*.ms.fd "$root"/usr/share/AAVMF/*snakeoil*
 """
 
 
@@ -93,13 +93,18 @@ def _let_apt_reach_its_sources(root: Path) -> None:
         shutil.copyfile(certificates, root / "etc/ssl/certs/ca-certificates.crt")
 
 
+def suite(release: str) -> str:
+    """Debian's name of the release that a lab is of."""
+    return "forky" if release == FOREIGN else release
+
+
 def build(release: str) -> Path:
     """The root of a lab's release, from the cache where it is there already.
 
     Raises:
         archive.ArchiveError: it can't be built.
     """
-    release = "forky" if release == FOREIGN else release
+    release = suite(release)
     recipe = hashlib.sha256(repr((PACKAGES[release], CHAFF, INSTALL)).encode()).hexdigest()[:10]
     target = archive.CACHE / f"{release}-{recipe}"
     if target.is_dir():

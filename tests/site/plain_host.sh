@@ -17,7 +17,16 @@ done
 mkdir -p /etc/libvirt
 cp -a /etc/libvirt "$folder/etc"
 mount --bind "$folder/etc" /etc/libvirt
-# A machine of the checks has no libvirt user, no cgroups, no security modules and no log daemon.
+# libvirt looks for the user and group that Debian's libvirt-daemon-system makes, even where others are set.
+for file in passwd group; do
+    cp "/etc/$file" "$folder/$file"
+    grep -q '^libvirt-qemu:' "/etc/$file" || case $file in
+        passwd) echo 'libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin' >> "$folder/passwd" ;;
+        group) echo 'libvirt-qemu:x:64055:' >> "$folder/group" ;;
+    esac
+    mount --bind "$folder/$file" "/etc/$file"
+done
+# A machine of the checks has no cgroups, no security modules and no log daemon.
 cat > /etc/libvirt/qemu.conf << END
 user = "root"
 group = "root"

@@ -150,7 +150,10 @@ def read_all(
                 continue
             looked = clock()
             reading = survey.reading()
-            survey.keep_reading(stuck=sum(since >= _STUCK_AFTER for since in reading.values()))
+            stuck = sum(since >= _STUCK_AFTER for since in reading.values())
+            survey.keep_reading(stuck)
+            if stuck:
+                hypervisor.wake_calls()
             for index, since in reading.items():
                 if since >= max(timeout, _STUCK_AFTER):
                     known.setdefault(index, _busy(listed[index], timeout))

@@ -21,7 +21,7 @@ from workshop import COLLECTION, NODE_PYTHON, TREE, Workshop
 
 Task = t.Mapping[str, t.Any]
 # The first rounds pay for what Ansible keeps afterwards.
-_FIRST = 2
+FIRST = 2
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Place:
 
 def by_turns(place: Place, ours: Task, theirs: Task, rounds: int) -> tuple[list[float], list[float]]:
     """How long each of two tasks took in each round, in seconds, as seen by the controller."""
-    took = timed(place, [("ours", ours), ("theirs", theirs)] * (rounds + _FIRST))
-    return took["ours"][_FIRST:], took["theirs"][_FIRST:]
+    took = timed(place, [("ours", ours), ("theirs", theirs)] * (rounds + FIRST))
+    return took["ours"][FIRST:], took["theirs"][FIRST:]
 
 
 def timed(place: Place, tasks: t.Sequence[tuple[str, Task]]) -> dict[str, list[float]]:
@@ -52,6 +52,7 @@ def timed(place: Place, tasks: t.Sequence[tuple[str, Task]]) -> dict[str, list[f
     callback = {
         "ANSIBLE_CALLBACKS_ENABLED": "durations",
         "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback")),
+        "ANSIBLE_LIBRARY": str(Path(__file__).with_name("library")),
         "BENCH_DURATIONS": str(durations),
     }
     run(place, [{"name": name, **task} for name, task in tasks], callback)

@@ -67,8 +67,13 @@ def _in_order(modules_dep: Path, modules: tuple[str, ...]) -> list[str]:
         module, _colon, others = line.partition(":")
         needs[module] = others.split()
     by_name = {Path(module).name.split(".")[0]: module for module in needs}
+    listed = modules_dep.with_name("modules.builtin")
+    builtin = listed.read_text().split() if listed.is_file() else []
+    there_anyway = {Path(line).name.split(".")[0] for line in builtin}
     order: list[str] = []
     for name in modules:
+        if name in there_anyway:
+            continue
         if name not in by_name:
             raise archive.ArchiveError(f"The kernel has no module {name}.")
         # modules.dep lists a module's needs in the reverse order of loading.

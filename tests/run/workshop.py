@@ -37,7 +37,7 @@ NODE_PYTHON = Path("/usr/bin/python3")
 Version = tuple[int, int]
 # What the collection's modules run on, and what the pinned controller tools were found to run on.
 OLDEST_PYTHON: Version = (3, 9)
-CONTROLLER_PYTHONS: tuple[Version, Version] = ((3, 11), (3, 13))
+CONTROLLER_PYTHONS: tuple[Version, Version] = ((3, 11), (3, 14))
 
 # What the tools write into the copy, which is not to be lost when the collection is copied again.
 KEPT = (".git/", "tests/output/", "tests/integration/inventory", "tests/integration/integration_config.yml")

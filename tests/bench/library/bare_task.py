@@ -2,7 +2,7 @@
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The least that a task on libvirt can do: imports what there is to import, connects, reads and parses one XML thrice."""
+"""The least that a task on libvirt can do: imports what there is to import, connects, reads and parses XML thrice."""
 
 from __future__ import annotations
 

@@ -19,6 +19,9 @@ export VIRTMEM_TARGETS = $(TARGETS)
 STAGES :=
 # Some measurements of `make bench` only.
 BENCHES :=
+# Some ansible-cores of `make test-matrix` only, for example CORES="2.22.0rc1".
+CORES :=
+export VIRTMEM_CORES = $(CORES)
 # The tag of a release, for `make review`.
 TAG :=
 
@@ -47,7 +50,7 @@ test-labs: setup ## what make test leaves out of targets, scenarios, labs and Py
 test-arch: setup ## guests of aarch64, ppc64le and s390x that boot, under emulation
 	@VIRTMEM_LABS=all $(PYTHON) tests/run/run.py arch
 
-test-matrix: setup ## the collection on older ansible-cores: sanity, a target, the roles and playbooks
+test-matrix: setup ## the collection on other ansible-cores: sanity, a target, the roles and playbooks
 	@$(PYTHON) tests/run/run.py matrix
 
 review: setup ## what reviewers ask of a collection, a row each, with what was measured; TAG= of a release

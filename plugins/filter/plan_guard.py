@@ -13,7 +13,7 @@ from ..plugin_utils import _guard
 DOCUMENTATION = r"""
 name: plan_guard
 short_description: What of a plan for the memory of many domains needs to be allowed by name
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - virtmem.libvirt contributors (@virtmem)
 description:

@@ -13,7 +13,7 @@ from ..plugin_utils import _plan
 DOCUMENTATION = r"""
 name: plan_summary
 short_description: A plan for the memory of many domains, as rows and sums
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - virtmem.libvirt contributors (@virtmem)
 description:

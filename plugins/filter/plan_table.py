@@ -13,7 +13,7 @@ from ..plugin_utils import _table
 DOCUMENTATION = r"""
 name: plan_table
 short_description: The rows of a plan as lines of a table
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - virtmem.libvirt contributors (@virtmem)
 description:

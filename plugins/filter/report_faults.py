@@ -13,7 +13,7 @@ from ..plugin_utils import _page
 DOCUMENTATION = r"""
 name: report_faults
 short_description: What is wrong on the hypervisors of a survey
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - virtmem.libvirt contributors (@virtmem)
 extends_documentation_fragment:

@@ -13,7 +13,7 @@ from ..plugin_utils import _metrics
 DOCUMENTATION = r"""
 name: report_metrics
 short_description: A survey of hypervisors as metrics for Prometheus
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - virtmem.libvirt contributors (@virtmem)
 extends_documentation_fragment:

@@ -13,7 +13,7 @@ from ..plugin_utils import _declaration
 DOCUMENTATION = r"""
 name: sizing_check
 short_description: What is wrong with a declaration of the memory of a host's guests
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - virtmem.libvirt contributors (@virtmem)
 description:

@@ -13,7 +13,7 @@ from ..plugin_utils import _declaration
 DOCUMENTATION = r"""
 name: sizing_domains
 short_description: A declaration of the memory of guests from a list that people have already
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - virtmem.libvirt contributors (@virtmem)
 description:

@@ -13,7 +13,7 @@ from ..plugin_utils import _hosts
 DOCUMENTATION = r"""
 name: sizing_hosts
 short_description: The hosts of an inventory that a libvirt URI belongs to
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - virtmem.libvirt contributors (@virtmem)
 description:

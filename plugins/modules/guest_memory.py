@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: guest_memory
 short_description: Declare how much memory a libvirt guest has in all, and wait until it can use it
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - virtmem.libvirt contributors (@virtmem)
 description:

@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: memory_layout
 short_description: Declare the memory of many libvirt domains, and wait until all guests have it
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - virtmem.libvirt contributors (@virtmem)
 description:

@@ -137,9 +137,9 @@ def _build_into(built: Path, scratch: Path, flavour: Flavour) -> str:
     root = scratch / "root"
     root.mkdir()
     packages.unpack(package, root)
-    # From Debian 14 on the package is empty, and these have the kernel and its modules.
+    # From Debian 14 on the package is empty; these have the kernel, its modules, and the list of what is built in.
     for part in packages.needs(package):
-        if part in (f"linux-binary-{version}", f"linux-modules-{version}"):
+        if part in (f"linux-{what}-{version}" for what in ("base", "binary", "modules")):
             packages.unpack(part, root)
     packages.unpack("busybox-static", root)
     tree = root / "lib" / "modules" / version

@@ -25,7 +25,7 @@ BROKEN = {
     "README with full URLs only": ("README.md", "https://forum.ansible.com/c/help/6", "forum"),
     "README with a section on communication, and the forum": ("README.md", "## Communication", "## Talk"),
     "no `pip install ansible` in the README": ("README.md", "make build", "pip install ansible"),
-    "version_added of every module": ("plugins/modules/memory_device.py", "version_added: 0.1.0\n", ""),
+    "version_added of every module": ("plugins/modules/memory_device.py", "version_added: 1.0.0\n", ""),
     "full names in the examples of modules": (
         "plugins/modules/memory_device.py",
         "  virtmem.libvirt.memory_device:",

@@ -27,7 +27,7 @@ from typing import Any
 DOCUMENTATION = r"""
 name: memory
 short_description: Tells what happens to the memory of libvirt guests
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - virtmem.libvirt contributors (@virtmem)
 description:

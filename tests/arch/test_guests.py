@@ -18,7 +18,8 @@ from foreign import KINDS, booting
 
 pytestmark = pytest.mark.skipif(os.environ.get("VIRTMEM_LABS") != "all", reason="`make test-arch` boots them")
 # An emulated guest needs time to boot, and to answer.
-BOOT, PATIENCE = 180.0, {"wait_timeout": 120}
+BOOT = 180.0
+PATIENCE: dict[str, t.Any] = {"wait_timeout": 120}
 
 
 def total(lab: Lab, name: str) -> int | None:

@@ -113,7 +113,7 @@ def lint(shop: Workshop, tally: Tally) -> None:
         ("tests/run", "tests/run"),
         ("tests/faults", "tests/faults:tests/lab"),
         ("tests/guests", "tests/lab"),
-        ("tests/arch", "tests/arch:tests/faults"),
+        ("tests/arch", "tests/arch:tests/faults:tests/lab"),
         ("tests/eda", "tests/eda:tests/faults"),
         ("tests/bench", f"tests/bench:tests/lab:tests/run:{TREE}"),
     ):

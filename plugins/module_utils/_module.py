@@ -18,19 +18,21 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from . import _observe, _options, _progress, _survey
-from ._apply import whole
-from ._apply.job import Job, Order, Planned, Running
-from ._apply.task import Patience
+from . import _observe, _options
 from ._libvirt import connection
 from ._memory import size
 from ._memory.device import Declaration, Host, HostMemory
 from ._memory.errors import VirtmemError
-from ._memory.inventory import sums
-from ._memory.inventory.results import Selection
-from ._memory.plan.guards import NO_GUARDS, Guards
 from ._memory.xml import reading
 from ._report import Report, failure_of
+
+# The rest is imported by whoever uses it: Python compiles a module's files anew in each task, which is most of what a
+# task with nothing to do takes. tests/unit/test_imports.py has what each module may load.
+if t.TYPE_CHECKING:
+    from ._apply.job import Job, Order
+    from ._apply.task import Patience
+    from ._memory.inventory.results import Selection
+    from ._memory.plan.guards import Guards
 
 
 def _require_libraries() -> None:
@@ -90,7 +92,7 @@ def _manage(
     orders: t.Sequence[Order],
     patience: Patience,
     report: Report,
-    guards: Guards,
+    guards: Guards | None,
     tells_host: bool = False,
 ) -> None:
     """Read, plan, and (unless it is check mode) change and wait; the report learns every step of the way.
@@ -106,8 +108,15 @@ def _manage(
 
 
 def _carry_out(
-    hypervisor: connection.Hypervisor, orders: t.Sequence[Order], patience: Patience, report: Report, guards: Guards
+    hypervisor: connection.Hypervisor,
+    orders: t.Sequence[Order],
+    patience: Patience,
+    report: Report,
+    guards: Guards | None,
 ) -> None:
+    from ._apply import whole
+    from ._apply.job import Planned, Running
+
     prepared = report.jobs = whole.prepare(hypervisor, orders, patience)
     planned = [job for job in prepared if isinstance(job, Planned)]
     if len(planned) == len(prepared):
@@ -117,6 +126,8 @@ def _carry_out(
             raise problem
     if report.planned_only or len(planned) < len(prepared):
         return
+    from . import _progress
+
     running = [Running(job) for job in planned]
     report.jobs = running
     with _progress.told() as tells:
@@ -211,11 +222,13 @@ def memory_device() -> None:
     report = Report(wants_diff=module._diff, planned_only=module.check_mode)
 
     def work() -> None:
+        from ._apply.job import Order
+
         with _about(module.params["domain"]):
             declaration = Declaration((_options.wish_from(module.params),))
             order = Order(_options.text_of(module.params, "domain"), declaration)
         patience = _options.patience_from(module.params)
-        _manage(_options.text_of(module.params, "uri"), [order], patience, report, NO_GUARDS)
+        _manage(_options.text_of(module.params, "uri"), [order], patience, report, None)
 
     _answer(module, report, work, report.device_result)
 
@@ -234,6 +247,8 @@ def guest_memory() -> None:
     report = Report(wants_diff=module._diff, planned_only=module.check_mode)
 
     def work() -> None:
+        from ._apply.job import Order
+
         with _about(module.params["domain"]):
             order = Order(_options.text_of(module.params, "domain"), _options.guest_from(module.params))
         patience, guards = _options.patience_from(module.params), _options.guards_from(module.params)
@@ -279,6 +294,9 @@ def _inventory(
     told: dict[str, t.Any],
 ) -> None:
     """One pass over the domains that are asked about."""
+    from . import _survey
+    from ._memory.inventory import sums
+
     versions = hypervisor.versions()
     told["hypervisor"] = sums.hypervisor(versions, sums.host_memory(*_host(hypervisor)))
     chosen = _survey.choose(hypervisor.list_domains(), params["domains"], params["uri"])

@@ -16,15 +16,17 @@ import re
 import typing as t
 import uuid
 
-from ._apply.job import Order
-from ._apply.task import Patience
 from ._memory import guest, identity, size
 from ._memory.device import ABSENT, PRESENT, Declaration, Wish, parse_nodeset
 from ._memory.errors import VirtmemError
-from ._memory.inventory.results import Selection
 from ._memory.models import MODELS
-from ._memory.plan.guards import Guards
 from ._memory.properties import ADDRESS, FLAG, NODESET, NUMBER, PROPERTIES, SIZE, TEXT, YES_NO
+
+if t.TYPE_CHECKING:
+    from ._apply.job import Order
+    from ._apply.task import Patience
+    from ._memory.inventory.results import Selection
+    from ._memory.plan.guards import Guards
 
 # --- the families
 
@@ -218,6 +220,8 @@ def patience_from(params: t.Mapping[str, t.Any]) -> Patience:
     Raises:
         VirtmemError: an option has a value that can't be used.
     """
+    from ._apply.task import Patience
+
     for option, least in (("wait_timeout", 0), ("wait_sleep", 1)):
         if not least <= params[option] <= _LONGEST:
             why = f"is not between {least} and {_LONGEST} seconds"
@@ -287,6 +291,8 @@ def order_from(params: t.Mapping[str, t.Any]) -> Order:
     Raises:
         VirtmemError: an option has a value that can't be used.
     """
+    from ._apply.job import Order
+
     count = len(params["devices"])
     if count > MOST_DEVICES:
         raise VirtmemError(
@@ -327,6 +333,8 @@ def guards_from(params: t.Mapping[str, t.Any]) -> Guards:
     Raises:
         VirtmemError: an option has a value that can't be used.
     """
+    from ._memory.plan.guards import Guards
+
     given = {name: text for name, text in (params["guards"] or {}).items() if text is not None}
     return Guards(
         max_shrink=_percentage("guards.max_shrink", given["max_shrink"]) if "max_shrink" in given else None,
@@ -348,6 +356,8 @@ def selection_from(params: t.Mapping[str, t.Any]) -> Selection:
     Raises:
         VirtmemError: an alias that no device can have.
     """
+    from ._memory.inventory.results import Selection
+
     # Also refuses what is no number at all.
     if not 0 <= params["timeout"] <= _LONGEST:
         raise _invalid("timeout", params["timeout"], f"is not between 0 and {_LONGEST} seconds", "Give 0 or more.")

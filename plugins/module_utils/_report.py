@@ -11,13 +11,15 @@ import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ._apply.job import Job
 from ._memory import identity, size
 from ._memory.device import CONFIG, LIVE, Domain, HostMemory
 from ._memory.errors import VirtmemError
 from ._memory.inventory.results import device_result
-from ._memory.plan.step import DevicePlan, Plan
 from ._memory.total import Sums, plugged_of, sums_of, total_of
+
+if t.TYPE_CHECKING:
+    from ._apply.job import Job
+    from ._memory.plan.step import DevicePlan, Plan
 
 
 def failure_of(error: VirtmemError) -> dict[str, t.Any]:
@@ -86,6 +88,8 @@ class Report:
             return []
         if job.plan is None:
             # Nothing could be planned; the devices are shown as they are.
+            from ._memory.plan.step import DevicePlan
+
             shown = [DevicePlan(wish, (), (), {}, {}) for wish in job.order.declaration.wishes]
             return [_device(job.observed, plan, False, self.tolerance) for plan in shown]
         return [_device(job.observed, plan, self._as_planned, self.tolerance) for plan in job.devices]

@@ -483,6 +483,9 @@ def matrix(shop: Workshop, tally: Tally) -> None:
         venv = shop.venv(f"core-{core}", fitting[-1], extra=(f"ansible-core=={core}",))
         shop.stand_in_for_get_pip(venv)
         command: Command = ["ansible-test", "sanity", "--color", "no"]
+        if "rc" in core:  # its pylint is a checkout of another host, until the release
+            command = [*command, "--skip-test", "pylint"]
+            tally.skipped.append(f"pylint with ansible-core {core}")
         env = shop.environment(venv)
         tally.check(f"{core}: sanity", command, cwd=COLLECTION, env=env, count=_sanity_tests, shown=_sanity_faults)
         _run_targets(shop, tally, labs.HERE, [SAMPLE_TARGET], venv, f"{core}: ")

@@ -17,13 +17,10 @@ from .._memory import identity, models
 from .._memory.device import Domain, Host, HostMemory
 from .._memory.errors import VirtmemError
 from .._memory.plan.domain import plan_domain
-from .._memory.plan.guards import Guards, warnings
-from .._memory.plan.guards import judge as judge_plans
 from .._memory.plan.step import GROW, REMOVE, SHRINK, Circumstances, Plan
 from .._memory.rules.around import held
 from .._memory.xml import reading
 from .._observe import Observer, decode
-from .._survey import TIMEOUT, read_all
 from . import guests
 from .failure import report_half_replaced
 from .job import Order, Planned, Refused, Running
@@ -31,6 +28,9 @@ from .steps import advance
 from .task import Clock, Patience, Task
 from .verify import refresh, verify
 from .wait import has_converged, must_wait, retry_without_waiting, wait
+
+if t.TYPE_CHECKING:
+    from .._memory.plan.guards import Guards
 
 
 def prepare(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: Patience) -> list[Planned | Refused]:
@@ -45,13 +45,21 @@ def prepare(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: Patienc
     return [_plan(hypervisor, observer, order, circumstances, patience, taken) for order in orders]
 
 
-def judge(hypervisor: Hypervisor, plans: t.Sequence[Plan], guards: Guards) -> tuple[VirtmemError | None, list[str]]:
+def judge(
+    hypervisor: Hypervisor, plans: t.Sequence[Plan], guards: Guards | None
+) -> tuple[VirtmemError | None, list[str]]:
     """What of the plans is beyond a guard, and what to know of them all the same; judged in the read of the plans.
 
     Raises:
         VirtmemError: the hypervisor itself does not answer.
     """
     changes = any(plan.steps for plan in plans)
+    if guards is None and not changes:
+        return None, []
+    from .._memory.plan.guards import NO_GUARDS, warnings
+    from .._memory.plan.guards import judge as judge_plans
+
+    guards = guards or NO_GUARDS
     memory = _host_memory(hypervisor, guards.host_reserve is not None) if changes else None
     total = _total(hypervisor, plans) if guards.max_shrink is not None else 0
     problem = judge_plans(plans, guards, total, memory)
@@ -76,6 +84,8 @@ def _total(hypervisor: Hypervisor, plans: t.Sequence[Plan]) -> int:
     A domain that another job holds is not waited for longer than a survey does, and one that can't be read does not
     count: the share that shrinks is the larger for it, so the guard is the stricter.
     """
+    from .._survey import TIMEOUT, read_all
+
     known = {plan.domain.uuid: plan.domain for plan in plans}
     others = [listed for listed in hypervisor.list_domains() if listed.uuid not in known]
     for listed, answer in read_all(hypervisor, others, TIMEOUT):

@@ -20,9 +20,9 @@ from ..errors import VirtmemError
 from ..rules.around import check_limit
 from ..total import GuestMemory
 from ..xml import writing
-from . import memory, readiness
+from . import readiness
 from .device import judge, plan_device
-from .memory import Entry
+from .entry import Entry, declared, undeclared
 from .step import ATTACH, GROW, PREPARE, REDEFINE, REMOVE, SHRINK, Circumstances, DevicePlan, Plan, Step
 
 
@@ -194,11 +194,13 @@ def _entries(
     domain: Domain, declaration: Declaration, circumstances: Circumstances
 ) -> tuple[list[Entry], GuestMemory | None]:
     """The devices that are to be planned: declared ones, those that a declared memory takes, and those that must go."""
-    entries = memory.declared(domain, declaration)
-    own = memory.undeclared(domain, declaration)
+    entries = declared(domain, declaration)
+    own = undeclared(domain, declaration)
     surplus = list(_surplus(domain, [*entries, *own])) if declaration.exclusive else []
     if declaration.memory is None:
         return [*entries, *surplus], None
+    from . import memory  # only what one number declares takes its arithmetic
+
     # What there is to share is known when the rest is planned.
     tried, after = _planned(domain, [entry.tried(domain) for entry in [*entries, *surplus]], circumstances)
     own = memory.resized(own, after, declaration) if own else memory.made(after, declaration)

@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 """What is declared of a guest in one number, as wishes for its devices.
 
-Which devices take part, which are made where there is none, and what is requested of each; each scope from its own
+Which devices are made where there is none, and what is requested of each; each scope from its own
 numbers. The plan goes on from there as if the user had declared it.
 """
 
@@ -14,8 +14,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from .. import identity, models
-from ..device import ABSENT, CONFIG, LIVE, Declaration, Definition, Device, Domain, Wish
+from .. import models
+from ..device import CONFIG, LIVE, Declaration, Definition, Device, Domain, Wish
 from ..errors import VirtmemError
 from ..models import VIRTIO_MEM
 from ..rules.around import held
@@ -23,30 +23,10 @@ from ..size import GIB, align_down, align_up, show
 from ..total import GuestMemory, Sums, boot_of, sums_of, total_of
 from .balance import Node, Share, balanced, least, portions
 from .changes import may_move
+from .entry import Entry, declares_one
 from .step import DevicePlan
 
 MADE = "ua-mem"  # the alias of a device that is made here, before the number of its cell
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One device that is to be planned: declared, or taking part undeclared, or one that must go.
-
-    `known` are its sides, where no wish can name it. `shares` says that what is requested of it is worked out here.
-    """
-
-    wish: Wish
-    known: t.Mapping[str, Device | None] | None = None
-    shares: bool = False
-
-    def tried(self, domain: Domain) -> Entry:
-        """The entry with which it is found out what there is to share: nothing is asked of anybody."""
-        if not self.shares:
-            return self
-        sides = self.known or identity.select_all(domain, self.wish)
-        wanted = [side.requested or 0 for side in sides.values() if side is not None]
-        too_small = self.wish.size is not None and self.wish.size < max(wanted, default=0)
-        return replace(self, wish=replace(self.wish, requested=0, resize="any" if too_small else "never"))
 
 
 def _nodes(definition: Definition, takes: t.Callable[[Device], int]) -> dict[int, Node]:
@@ -59,49 +39,7 @@ def _nodes(definition: Definition, takes: t.Callable[[Device], int]) -> dict[int
     return nodes
 
 
-# --- which devices take part
-
-
-def declared(domain: Domain, declaration: Declaration) -> list[Entry]:
-    """The declared devices."""
-    shares = declaration.memory is not None
-    return [Entry(wish, shares=shares and _takes_part(domain, wish)) for wish in declaration.wishes]
-
-
-def _takes_part(domain: Domain, wish: Wish) -> bool:
-    return wish.requested is None and _is_resizable(domain, wish)
-
-
-def _is_resizable(domain: Domain, wish: Wish) -> bool:
-    """Whether it declares a virtio-mem device: by its model, or as the name of one."""
-    if wish.state == ABSENT:
-        return False
-    if wish.model is not None:
-        return models.facts(wish.model).resizable
-    sides = identity.select_all(domain, wish).values()
-    return any(side is not None and models.facts(side.model).resizable for side in sides)
-
-
-def _declares_one(domain: Domain, declaration: Declaration) -> bool:
-    """Whether a virtio-mem device is declared: then those that are not do not take part."""
-    return any(_is_resizable(domain, wish) for wish in declaration.wishes)
-
-
-def undeclared(domain: Domain, declaration: Declaration) -> list[Entry]:
-    """The domain's own virtio-mem devices, which take part where none is declared."""
-    if declaration.memory is None or _declares_one(domain, declaration):
-        return []
-    found = []
-    for live, config in identity.others(domain, (identity.select_all(domain, wish) for wish in declaration.wishes)):
-        model = t.cast(Device, config or live).model
-        if not models.facts(model).resizable:
-            continue
-        alias = identity.alias_of(config, live)
-        if alias:
-            found.append(Entry(Wish(alias=alias, model=model), shares=True))
-        else:
-            found.append(Entry(Wish(model=model), {LIVE: live, CONFIG: config}, shares=True))
-    return found
+# --- which devices are made
 
 
 def made(domain: Domain, declaration: Declaration) -> list[Entry]:
@@ -115,7 +53,7 @@ def made(domain: Domain, declaration: Declaration) -> list[Entry]:
         VirtmemError: the alias of one belongs to something else.
     """
     definition = domain.config or domain.live
-    if declaration.memory is None or definition is None or _declares_one(domain, declaration):
+    if declaration.memory is None or definition is None or declares_one(domain, declaration):
         return []
     limit = declaration.max_memory if declaration.max_memory is not None else definition.max_memory
     is_enough = declaration.max_memory is None and total_of(definition) >= declaration.memory

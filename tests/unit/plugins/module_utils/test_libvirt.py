@@ -175,7 +175,7 @@ def test_every_call_that_changes_is_among_those_tried() -> None:
     reads = {
         *("broken", "versions", "find", "read", "list_domains", "read_listed", "capabilities", "domain_capabilities"),
         *("statistics", "host_memory", "name"),
-        *("watch", "listen", "forget", "next_event", "wake", "notice_close", "stop_listening", "close"),
+        *("watch", "listen", "forget", "next_event", "wake", "wake_calls", "notice_close", "stop_listening", "close"),
     }
     tried = {"attach", "update", "detach", "unplug", "define", "config_with_secrets", "poll_statistics"}
     assert {name for name in dir(_libvirt.Hypervisor) if not name.startswith("_")} - reads == tried

@@ -17,6 +17,7 @@ import typing as t
 from pathlib import Path
 
 import events
+import fleet
 import info
 import labs
 import layout
@@ -34,6 +35,7 @@ BENCHES: t.Mapping[str, t.Callable[[plays.Place], list[rows.Row]]] = {
     "layout": layout.bench,
     "events": events.bench,
     "report": report.bench,
+    "fleet": fleet.bench,
 }
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

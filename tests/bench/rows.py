@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """This took so long beside that, in seconds."""
+    """This took so long beside that, in seconds; or was so large, in bytes."""
 
     what: str
     ours: float
@@ -20,16 +20,22 @@ class Row:
     theirs: float
     target: float | None = None  # the ratio to hold, where there is one
     ratio: float | None = None  # where it is not that of the two durations
+    in_bytes: bool = False
 
     def cells(self) -> tuple[str, ...]:
         """The row for people."""
         ratio = self.ours / self.theirs if self.ratio is None else self.ratio
         held = "" if self.target is None else f"at most {self.target:g}" + ("" if ratio <= self.target else ": MISSED")
-        return (self.what, _show(self.ours), self.beside, _show(self.theirs), f"{ratio:.2f}", held)
+        show = _show_bytes if self.in_bytes else _show
+        return (self.what, show(self.ours), self.beside, show(self.theirs), f"{ratio:.2f}", held)
 
 
 def _show(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1e6:.0f} us"
+
+
+def _show_bytes(size: float) -> str:
+    return f"{size / 1024:.1f} KiB"
 
 
 def row(

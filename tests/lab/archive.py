@@ -15,7 +15,6 @@ CACHE = Path(__file__).resolve().parent.parent.parent / ".cache" / "lab"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # The guests' kernel comes from this release where the machine's own packages have none that fits.
 GUEST_RELEASE = "bookworm"
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
 
 
 class ArchiveError(Exception):
@@ -42,8 +41,12 @@ def run(*command: str, cwd: Path | None = None) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """debootstrap knows nothing of apt's proxies, but its downloader knows the variables."""
+    """debootstrap knows nothing of apt's proxies, but its downloader knows the variables.
+
+    A folder for temporary files that is there outside only would make packages fail in a new root.
+    """
     environment = {**os.environ, "LC_ALL": "C"}
+    environment.pop("TMPDIR", None)
     for scheme in ("http", "https"):
         asked = subprocess.run(
             ["apt-config", "shell", "proxy", f"Acquire::{scheme}::Proxy"], capture_output=True, text=True, check=False
@@ -54,13 +57,21 @@ def _environment() -> dict[str, str]:
 
 
 def mirror() -> str:
-    """$VIRTMEM_LAB_MIRROR, or where this machine has its own Debian packages from, or Debian's own."""
+    """$VIRTMEM_LAB_MIRROR, or where this machine has its own Debian packages from, or debootstrap's default.
+
+    Raises:
+        ArchiveError: debootstrap is missing, or has none.
+    """
     if chosen := os.environ.get("VIRTMEM_LAB_MIRROR"):
         return chosen
     for line in run("apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL) $(COMPONENT)").splitlines():
         if match := re.fullmatch(r"(https?://\S+) Debian main", line):
             return match.group(1)
-    return DEFAULT_MIRROR
+    program = shutil.which("debootstrap", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    text = Path(program).read_text() if program else ""
+    if match := re.search(r'^DEF_MIRROR="([^"$]+)"$', text, re.MULTILINE):
+        return match.group(1)
+    raise ArchiveError("debootstrap is missing, or names no mirror; run `make setup`, or set VIRTMEM_LAB_MIRROR.")
 
 
 def apt_settings() -> str:

@@ -8,10 +8,13 @@ Built once by debootstrap and kept in the checkout's cache, under a name that ch
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import shutil
 import sys
 import tempfile
+import typing as t
 from pathlib import Path
 
 import archive
@@ -93,6 +96,14 @@ def _let_apt_reach_its_sources(root: Path) -> None:
         shutil.copyfile(certificates, root / "etc/ssl/certs/ca-certificates.crt")
 
 
+@contextlib.contextmanager
+def _alone(release: str) -> t.Iterator[None]:
+    """Labs that come up at the same time wait for one of them to build the root."""
+    with (archive.CACHE / f".{release}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def suite(release: str) -> str:
     """Debian's name of the release that a lab is of."""
     return "forky" if release == FOREIGN else release
@@ -110,7 +121,9 @@ def build(release: str) -> Path:
     if target.is_dir():
         return target
     archive.CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=archive.CACHE) as folder:
+    with _alone(release), tempfile.TemporaryDirectory(dir=archive.CACHE) as folder:
+        if target.is_dir():  # another lab has built it meanwhile
+            return target
         root = Path(folder) / "root"
         debootstrap(release, root)
         _let_apt_reach_its_sources(root)

@@ -435,10 +435,10 @@ def molecule(shop: Workshop, tally: Tally) -> None:
 
 def _scenarios(shop: Workshop, tally: Tally, venv: Path, scenarios: t.Iterable[str], of: str = "") -> None:
     """Runs scenarios with the Ansible of an environment; `of` comes before their names."""
-    second = labs.TRIXIE if labs.TRIXIE.is_there else labs.HERE
+    second = labs.NEWEST if labs.NEWEST.is_there else labs.HERE
     if second is labs.HERE:
         tally.skipped.append(
-            f"as the second hypervisor, {labs.TRIXIE.what}: only root can run it; there are two of this machine's"
+            f"as the second hypervisor, {labs.NEWEST.what}: only root can run it; there are two of this machine's"
         )
     try:
         with labs.up(labs.HERE, "molecule") as one, labs.up(second, "molecule-second") as two:
@@ -555,8 +555,8 @@ def browser(shop: Workshop, tally: Tally) -> None:
 
 DEPENDING = "the targets that depend on the hypervisor"
 # In the order in which they run inside their lane. A stage for another lab is one more row with another labs.Kind.
-# Two lanes, for two processors, of about the same length. The targets of the labs share a folder of ansible-test's, so
-# they are one lane.
+# Three lanes for two processors, since those with guests wait for half of their time. The targets of the labs share a
+# folder of ansible-test's, so they are one lane.
 STAGES: tuple[Stage, ...] = (
     Stage("integration", "targets", f"the targets on {labs.HERE.what}", functools.partial(integration, labs.HERE)),
     Stage(
@@ -569,16 +569,16 @@ STAGES: tuple[Stage, ...] = (
         functools.partial(integration, labs.TRIXIE),
         named=True,
     ),
-    Stage("shown", "targets", "the documentation's pages, the demo, the labs' own tests", shown),
+    Stage("shown", "guests", "the documentation's pages, the demo, the labs' own tests", shown),
     Stage("lint", "rest", "style, types, YAML, documentation, licences", lint),
     Stage("sanity", "rest", "ansible-test sanity", sanity),
-    Stage("package", "targets", "build, install, galaxy-importer, an execution environment", packaging.package),
+    Stage("package", "rest", "build, install, galaxy-importer, an execution environment", packaging.package),
     Stage("unit", "rest", "the unit tests", unit),
-    Stage("fuzz", "targets", "generated options, XML, tasks and faults", fuzz),
-    Stage("molecule", "rest", "roles, playbooks and examples, as their users run them", molecule),
-    Stage("model", "targets", "the model of libvirt against the real ones", model),
-    Stage("arch", "targets", "guests of other architectures", arch),
-    Stage("eda", "rest", "the event source and the rulebooks, by the real ansible-rulebook", eda),
+    Stage("fuzz", "rest", "generated options, XML, tasks and faults", fuzz),
+    Stage("molecule", "guests", "roles, playbooks and examples, as their users run them", molecule),
+    Stage("model", "guests", "the model of libvirt against the real ones", model),
+    Stage("arch", "guests", "guests of other architectures", arch),
+    Stage("eda", "guests", "the event source and the rulebooks, by the real ansible-rulebook", eda),
     Stage("faults", "rest", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
     Stage("matrix", "rest", "other ansible-cores: sanity, a target, the roles and playbooks", matrix, named=True),
     Stage("guests", "rest", "the role guest on a stock Debian", guests, named=True),

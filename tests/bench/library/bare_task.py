@@ -1,4 +1,3 @@
-#!/usr/bin/python
 # Copyright (c) 2026 virtmem.libvirt contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 

@@ -21,7 +21,7 @@ import plays
 from rows import Row
 from workshop import COLLECTION, NODE_PYTHON
 
-FEW, MANY = 50, 200
+FEW, MANY = 25, 100
 FORKS = 50
 DOMAINS = 10
 # What is for each host may not be more with many of them, but for what a busy machine disturbs.

@@ -28,6 +28,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "durations"
+    CALLBACK_NEEDS_ENABLED = True
 
     def v2_runner_on_start(self, host: t.Any, task: t.Any) -> None:  # noqa: ARG002 - as Ansible calls it
         """The task begins."""

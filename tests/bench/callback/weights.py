@@ -29,6 +29,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "weights"
+    CALLBACK_NEEDS_ENABLED = True
 
     results = 0
 

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 import typing as t
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
 
-from faultlab import LAB, ROOT, Lab, Runner
+from faultlab import LAB, Lab, Runner, tree_of_collection
 
 # Of the checkout, where these tests run from a copy: it keeps the images of guests.
 sys.path.insert(0, str(LAB.parent))
@@ -39,9 +37,5 @@ def lab() -> t.Iterator[Lab]:
 @pytest.fixture(scope="session")
 def run(lab: Lab) -> t.Iterator[Runner]:
     """Starts modules on the lab, from a copy of the collection."""
-    folder = Path(tempfile.mkdtemp(prefix="va-tree-"))
-    collection = folder / "ansible_collections" / "virtmem" / "libvirt"
-    for part in ("plugins", "meta"):
-        shutil.copytree(ROOT / part, collection / part)
-    yield Runner(lab.uri, folder)
-    shutil.rmtree(folder)
+    with tree_of_collection() as folder:
+        yield Runner(lab.uri, folder)

@@ -100,10 +100,7 @@ def defined(lab: Lab, name: str, text: str) -> t.Iterator[str]:
         finally:
             if domain.isActive():
                 domain.destroy()
-            domain.undefineFlags(_KEEP_NOTHING)
-
-
-_KEEP_NOTHING = 1 | 4  # VIR_DOMAIN_UNDEFINE_MANAGED_SAVE, VIR_DOMAIN_UNDEFINE_NVRAM
+            domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
 
 
 def stored(lab: Lab, name: str) -> str:

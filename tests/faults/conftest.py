@@ -22,7 +22,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from faultlab import ALIAS, ROOT, Lab, Runner
+from faultlab import ALIAS, Lab, Runner, tree_of_collection
 from proxy import Proxy
 
 
@@ -47,13 +47,8 @@ def lab() -> t.Iterator[Lab]:
 @pytest.fixture(scope="session")
 def tree() -> t.Iterator[Path]:
     """A folder in which Ansible finds the collection, as it is now."""
-    folder = Path(tempfile.mkdtemp(prefix="vf-tree-"))
-    folder.chmod(0o755)  # also for a module of another user
-    collection = folder / "ansible_collections" / "virtmem" / "libvirt"
-    for part in ("plugins", "meta"):
-        shutil.copytree(ROOT / part, collection / part)
-    yield folder
-    shutil.rmtree(folder)
+    with tree_of_collection() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,10 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -285,6 +287,18 @@ class Task:
     def runs(self) -> bool:
         """Whether it has not ended yet."""
         return self.process.poll() is None
+
+
+@contextlib.contextmanager
+def tree_of_collection() -> t.Iterator[Path]:
+    """A folder in which Ansible finds the collection, as it is now; also for a module of another user."""
+    with tempfile.TemporaryDirectory(prefix="vf-tree-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        collection = folder / "ansible_collections" / "virtmem" / "libvirt"
+        for part in ("plugins", "meta"):
+            shutil.copytree(ROOT / part, collection / part)
+        yield folder
 
 
 @dataclass(frozen=True)

@@ -112,3 +112,16 @@ def test_the_survey_tells_of_it(run: Runner, guest: str, kind: str) -> None:
     assert domain["problem"] is None
     assert domain["memory"]["boot"] == GIB
     assert (domain["capacity"]["ports_free"] is None) == (kind == "s390")
+
+
+@pytest.mark.parametrize("kind", ["arm", "s390"])
+def test_one_number_makes_a_device_where_there_is_numa_and_where_there_is_none(
+    lab: Lab, run: Runner, guest: str, kind: str
+) -> None:
+    declared: dict[str, t.Any] = {"domain": guest, "memory": "2GiB", "max_memory": "4GiB"}
+    run("guest_memory", **declared).end().is_green(changed=True)
+    found = lab.device(guest, "config", "ua-mem0")
+    assert found is not None
+    assert found["requested"] == GIB
+    assert ("<node>" in stored(lab, guest)) == (kind != "s390")
+    run("guest_memory", **declared).end().is_green(changed=False)

@@ -65,7 +65,8 @@ def made(domain: Domain, declaration: Declaration) -> list[Entry]:
         alias = f"{MADE}{cell}"
         if size:
             _refuse_taken(domain, alias)
-            entries.append(Entry(Wish(alias=alias, model=VIRTIO_MEM, size=size, node=cell), shares=True))
+            node = cell if definition.platform.cells else None  # without NUMA, all is one node that has no name
+            entries.append(Entry(Wish(alias=alias, model=VIRTIO_MEM, size=size, node=node), shares=True))
     return entries
 
 

@@ -18,6 +18,7 @@ import copy
 import json
 import os
 import secrets
+import signal
 import sys
 import threading
 import typing as t
@@ -39,6 +40,8 @@ _DEFAULTS = {HOW: AUTO, AFTER: 3, EVERY: 5}
 _SECONDS = (1, 3600)
 # A module that does not wait yet is looked at again so soon.
 _NOT_YET = 2.0
+# How Ansible ends a worker, for Ctrl-C too, and how long that waits for a line to be out, in seconds.
+_ENDS, _LINE = (signal.SIGINT, signal.SIGTERM), 1.0
 # What connections and their libraries raise. Whatever they make of a look, the task goes on.
 _TROUBLE = (AnsibleError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError)
 
@@ -185,15 +188,41 @@ class _Watcher:
         self._after, self._every = after, every
         self._ended = threading.Event()
         self._shows = threading.Lock()
+        self._handlers: dict[int, t.Any] = {}
 
     def start(self) -> None:
         """From now on."""
+        if threading.current_thread() is threading.main_thread():  # the only one that can have handlers
+            found = {number: signal.getsignal(number) for number in _ENDS}
+            self._handlers = {
+                number: handler for number, handler in found.items() if handler not in (None, signal.SIG_IGN)
+            }
+            for number in self._handlers:
+                signal.signal(number, self._end)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def stop(self) -> None:
         """The module has answered. A look that is under way is not waited for, and shows nothing."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
         with self._shows:
             self._ended.set()
+
+    def _end(self, number: int, frame: t.Any) -> None:
+        """Ends the worker as Ansible wants it, but not in the middle of a line.
+
+        A line goes to the parent through a queue whose lock is one of all processes. Who is killed with it in hand
+        leaves it taken, and ansible-playbook waits for it for ever.
+        """
+        if self._shows.acquire(timeout=_LINE):
+            self._ended.set()
+            self._shows.release()
+        handler = self._handlers[number]
+        signal.signal(number, handler)
+        if callable(handler):
+            handler(number, frame)
+        else:
+            signal.raise_signal(number)
 
     def _watch(self) -> None:
         pause = self._after

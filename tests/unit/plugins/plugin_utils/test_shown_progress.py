@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import threading
+import time
 import typing as t
 
 import pytest
@@ -110,6 +114,47 @@ def test_a_terminal_of_ansible_runner_is_none(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("task", [{"async_val": 60}, {"no_log": True}], ids=str)
 def test_who_sees_nothing_whatever_is_set(task: dict[str, t.Any]) -> None:
     assert action(**task)._settings({"virtmem_progress": "always"})[2] is False
+
+
+class _Looks:
+    """An action whose every look finds a guest that waits."""
+
+    def beside(self) -> _Looks:
+        return self
+
+    def command(self, _line: str) -> dict[str, t.Any]:
+        return {"rc": 0, "stdout": json.dumps(report("web1 0 of 2GiB"))}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_the_worker_waits_for_the_line_that_is_half_out(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a line goes through has a lock of all of Ansible's processes: a worker that dies with it stops them all."""
+    events: list[str] = []
+    begun = threading.Event()
+
+    def show(_text: str) -> None:
+        begun.set()
+        time.sleep(0.2)
+        events.append("line")
+
+    def end(_number: int, _frame: t.Any) -> None:
+        events.append("end")
+
+    monkeypatch.setattr(_progress, "_display", show)
+    before = signal.signal(number, end)
+    try:
+        watcher = _progress._Watcher(t.cast("_progress.ActionModule", _Looks()), "/tmp/none", "hv1", 0.01, 0.01)
+        watcher.start()
+        assert begun.wait(10)
+        signal.raise_signal(number)
+        time.sleep(0.3)
+        assert events == ["line", "end"]
+        watcher.stop()
+        assert signal.getsignal(number) is end
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize(

@@ -386,10 +386,14 @@ def _run_targets(
 ) -> None:
     """Runs targets on a lab of their own with the Ansible of an environment; `of` comes before their names."""
     try:
+        tree, collection = TREE, COLLECTION
+        if kind is not labs.HERE:  # whose targets run at the same time
+            tree = CACHE / f"tree-{kind.name}"
+            collection = shop.copy_collection(tree)
         with labs.up(kind, "test") as lab:
-            (COLLECTION / "tests" / "integration" / "integration_config.yml").write_text(lab.variables())
+            (collection / "tests" / "integration" / "integration_config.yml").write_text(lab.variables())
             for target in targets:
-                tasks = COLLECTION / "tests" / "integration" / "targets" / target / "tasks" / "main.yml"
+                tasks = collection / "tests" / "integration" / "targets" / target / "tasks" / "main.yml"
                 if not tasks.is_file():
                     tally.fail(target, "It has no tasks/main.yml, so it tests nothing.")
                     continue
@@ -397,8 +401,8 @@ def _run_targets(
                 tally.check(
                     f"{of}{target}",
                     command,
-                    cwd=COLLECTION,
-                    env=shop.environment(venv),
+                    cwd=collection,
+                    env={**shop.environment(venv), "ANSIBLE_COLLECTIONS_PATH": str(tree)},
                     count=functools.partial(_target, target),
                     shown=_target_faults,
                 )
@@ -555,34 +559,33 @@ def browser(shop: Workshop, tally: Tally) -> None:
 
 DEPENDING = "the targets that depend on the hypervisor"
 # In the order in which they run inside their lane. A stage for another lab is one more row with another labs.Kind.
-# Three lanes for two processors, since those with guests wait for half of their time. The targets of the labs share a
-# folder of ansible-test's, so they are one lane.
+# Four lanes for two processors, since those with guests wait for half of their time.
 STAGES: tuple[Stage, ...] = (
-    Stage("integration", "targets", f"the targets on {labs.HERE.what}", functools.partial(integration, labs.HERE)),
+    Stage("integration", "here", f"the targets on {labs.HERE.what}", functools.partial(integration, labs.HERE)),
     Stage(
-        "integration-forky", "targets", f"{DEPENDING}, on {labs.FORKY.what}", functools.partial(integration, labs.FORKY)
+        "integration-forky", "newest", f"{DEPENDING}, on {labs.FORKY.what}", functools.partial(integration, labs.FORKY)
     ),
     Stage(
         "integration-trixie",
-        "targets",
+        "newest",
         f"{DEPENDING}, on {labs.TRIXIE.what}",
         functools.partial(integration, labs.TRIXIE),
         named=True,
     ),
-    Stage("shown", "guests", "the documentation's pages, the demo, the labs' own tests", shown),
-    Stage("lint", "rest", "style, types, YAML, documentation, licences", lint),
-    Stage("sanity", "rest", "ansible-test sanity", sanity),
-    Stage("package", "rest", "build, install, galaxy-importer, an execution environment", packaging.package),
-    Stage("unit", "rest", "the unit tests", unit),
-    Stage("fuzz", "rest", "generated options, XML, tasks and faults", fuzz),
-    Stage("molecule", "guests", "roles, playbooks and examples, as their users run them", molecule),
-    Stage("model", "guests", "the model of libvirt against the real ones", model),
-    Stage("arch", "guests", "guests of other architectures", arch),
-    Stage("eda", "guests", "the event source and the rulebooks, by the real ansible-rulebook", eda),
-    Stage("faults", "rest", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
-    Stage("matrix", "rest", "other ansible-cores: sanity, a target, the roles and playbooks", matrix, named=True),
-    Stage("guests", "rest", "the role guest on a stock Debian", guests, named=True),
+    Stage("shown", "shown", "the documentation's pages, the demo, the labs' own tests", shown),
+    Stage("lint", "text", "style, types, YAML, documentation, licences", lint),
+    Stage("sanity", "text", "ansible-test sanity", sanity),
+    Stage("package", "text", "build, install, galaxy-importer, an execution environment", packaging.package),
+    Stage("unit", "text", "the unit tests", unit),
+    Stage("fuzz", "text", "generated options, XML, tasks and faults", fuzz),
+    Stage("molecule", "shown", "roles, playbooks and examples, as their users run them", molecule),
+    Stage("model", "newest", "the model of libvirt against the real ones", model),
+    Stage("arch", "newest", "guests of other architectures", arch),
+    Stage("eda", "here", "the event source and the rulebooks, by the real ansible-rulebook", eda),
+    Stage("faults", "newest", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
+    Stage("matrix", "text", "other ansible-cores: sanity, a target, the roles and playbooks", matrix, named=True),
+    Stage("guests", "shown", "the role guest on a stock Debian", guests, named=True),
     Stage(
-        "browser", "rest", "the report and the documentation in a browser, the metrics by promtool", browser, named=True
+        "browser", "text", "the report and the documentation in a browser, the metrics by promtool", browser, named=True
     ),
 )

@@ -28,7 +28,8 @@ THOROUGH = os.environ.get("VIRTMEM_LABS") == "all"
 CACHE = ROOT / ".cache"
 LOGS = CACHE / "logs"
 TREE = CACHE / "tree"
-COLLECTION = TREE / "ansible_collections" / "virtmem" / "libvirt"
+PLACE = Path("ansible_collections", "virtmem", "libvirt")
+COLLECTION = TREE / PLACE
 REQUIREMENTS = ROOT / "tests" / "requirements"
 
 # The managed node's Python, which has libvirt and lxml from the distribution.
@@ -262,18 +263,20 @@ class Workshop:
         for version in versions:
             (folder / f"get_pip_{version.replace('.', '_')}.py").write_text(GET_PIP)
 
-    def copy_collection(self) -> Path:
-        """Brings the copy of the collection up to date with the checkout, committed or not.
+    def copy_collection(self, tree: Path = TREE) -> Path:
+        """Brings a copy of the collection up to date with the checkout, committed or not.
 
-        ansible-test only works inside ansible_collections/NAMESPACE/NAME, and does not follow links there.
+        ansible-test only works inside ansible_collections/NAMESPACE/NAME, and does not follow links there. It writes
+        into it, so that two at the same time need a tree each.
         """
+        collection = tree / PLACE
         git = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         listed = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)
         if listed.returncode != 0:
             raise WorkshopError(f"The checks need a git checkout: {listed.stderr.strip()}")
         names = {name for name in listed.stdout.split("\0") if name and os.path.lexists(ROOT / name)}
         for name in names:
-            source, target = ROOT / name, COLLECTION / name
+            source, target = ROOT / name, collection / name
             if (
                 target.is_file()
                 and not target.is_symlink()
@@ -283,22 +286,22 @@ class Workshop:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
-        self._remove_others(names)
+        self._remove_others(collection, names)
         # The tools ask git for the files, and would else be told that the whole of .cache is ignored.
         for git in (["git", "init", "--quiet", "--template="], ["git", "add", "--all"]):
-            subprocess.run(git, cwd=COLLECTION, check=True)
-        return COLLECTION
+            subprocess.run(git, cwd=collection, check=True)
+        return collection
 
     @staticmethod
-    def _remove_others(names: set[str]) -> None:
-        """Removes from the copy what is not, or no longer, in the checkout."""
-        for folder, subfolders, files in os.walk(COLLECTION, topdown=False):
-            here = Path(folder).relative_to(COLLECTION)
+    def _remove_others(collection: Path, names: set[str]) -> None:
+        """Removes from a copy what is not, or no longer, in the checkout."""
+        for folder, subfolders, files in os.walk(collection, topdown=False):
+            here = Path(folder).relative_to(collection)
             if f"{here}/".startswith(KEPT):
                 continue
             for name in (str(here / file) for file in files):
                 if name not in names and not name.startswith(KEPT):
-                    (COLLECTION / name).unlink()
+                    (collection / name).unlink()
             for subfolder in subfolders:
                 with contextlib.suppress(OSError):  # not empty
                     (Path(folder) / subfolder).rmdir()

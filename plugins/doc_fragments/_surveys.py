@@ -18,6 +18,8 @@ options:
       - For each hypervisor a dictionary with C(host) (its name), C(uri), C(info) (the result of
         M(virtmem.libvirt.memory_device_info)) and C(reserve) (what it is to have left, a quantity with a unit, or
         nothing); or the name alone of one that was not reached.
+      - The dictionary may also be one text of JSON. Ansible takes long to hand on the dictionaries of many guests, and
+        no time for a text.
     type: list
     elements: raw
     required: true

@@ -10,6 +10,7 @@ Pure functions of results of memory_device_info, for the role `report`. They run
 
 from __future__ import annotations
 
+import json
 import typing as t
 from dataclasses import dataclass, field
 
@@ -163,7 +164,16 @@ def hosts_of(surveys: t.Iterable[Result | str]) -> list[Host]:
 
     Args:
         surveys: for each its `host` (a name), `uri`, `info` (a result of memory_device_info) and `reserve` (what it is
-            to have left, a quantity, or nothing); or the name alone of one that was not reached.
+            to have left, a quantity, or nothing), also as one text of JSON; or the name alone of one that was not
+            reached.
     """
-    known = [{"host": survey, "uri": "", "info": None} if isinstance(survey, str) else survey for survey in surveys]
-    return sorted(map(_host, known), key=lambda host: host.name)
+    return sorted(map(_host, map(_survey, surveys)), key=lambda host: host.name)
+
+
+def _survey(given: Result | str) -> Result:
+    if not isinstance(given, str):
+        return given
+    if given.startswith("{"):
+        survey: Result = json.loads(given)
+        return survey
+    return {"host": given, "uri": "", "info": None}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 from html.parser import HTMLParser
@@ -66,6 +67,13 @@ def faults(*surveys: Dict | str) -> list[tuple[str, str | None]]:
 
 def test_nothing_is_wrong_with_guests_that_have_what_is_requested() -> None:
     assert faults(survey(guest(), off())) == []
+
+
+def test_a_survey_may_be_a_text() -> None:
+    told = [survey(guest(current=0), host="hv2"), "hv1"]
+    texts = [json.dumps(told[0]), "hv1"]
+    assert faults(*texts) == faults(*told) == [("unreachable", None), ("not_converged", "web1")]
+    assert _metrics.metrics(texts, NOW) == _metrics.metrics(told, NOW)
 
 
 def test_a_hypervisor_that_was_not_reached_is_wrong() -> None:

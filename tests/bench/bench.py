@@ -21,6 +21,7 @@ import fleet
 import info
 import labs
 import layout
+import plans
 import plays  # first: it makes tests/run importable
 import report
 import rows
@@ -33,6 +34,7 @@ BENCHES: t.Mapping[str, t.Callable[[plays.Place], list[rows.Row]]] = {
     "same": same.bench,
     "info": info.bench,
     "layout": layout.bench,
+    "plans": plans.bench,
     "events": events.bench,
     "report": report.bench,
     "fleet": fleet.bench,

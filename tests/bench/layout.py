@@ -8,6 +8,7 @@ Guests without an operating system take a request and never answer, which leaves
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -23,6 +24,9 @@ REAL = 8
 WAITS = 40
 TARGET_SCRIPT, TARGET_LOOP = 1.3, 1 / 20
 TARGET_NUMBER = 1.1
+# Whether many take each what few take each.
+COUNTS = (10, 40, 160)
+TARGET_LINEAR = 1.2
 # What the guests boot with.
 BOOT = 256
 TARGET_DELAY = 0.010  # seconds, of 95 in 100 waits
@@ -53,9 +57,9 @@ def _script(place: plays.Place, requested_kib: int) -> list[str]:
     return [str(place.python), str(HERE / "bare_layout.py"), *words]
 
 
-def _module_alone(place: plays.Place, requested: str) -> float:
+def _module_alone(place: plays.Place, requested: str, prefix: str = "bench-layout", count: int = GUESTS) -> float:
     """The module's own duration, as it tells it, without Ansible around it."""
-    names = _names("bench-layout", GUESTS)
+    names = _names(prefix, count)
     (options,) = (task for name, task in _layout(place, names, requested, False).items() if name.startswith("virtmem"))
     return _duration(place, options)
 
@@ -73,6 +77,19 @@ def _beside_devices(place: plays.Place) -> list[Row]:
         theirs.append(_module_alone(place, "128MiB"))
     what = f"memory_layout, {GUESTS} guests by memory, without Ansible"
     return [row(what, ours, "the same by their devices", theirs, TARGET_NUMBER)]
+
+
+def _linear(place: plays.Place) -> list[Row]:
+    """Few, some and many of the same guests, by turns."""
+    took: dict[int, list[float]] = {count: [] for count in COUNTS}
+    for number in range(ROUNDS):
+        for turn, count in enumerate(reversed(COUNTS), 1):  # each asks for what none of the guests has yet
+            requested = f"{2 * (number * len(COUNTS) + turn)}MiB"
+            took[count].append(_module_alone(place, requested, "bench-many", count) / count)
+    return [
+        row(f"memory_layout, a guest of {many}", took[many], f"a guest of {few}", took[few], TARGET_LINEAR)
+        for few, many in itertools.pairwise(COUNTS)
+    ]
 
 
 def _duration(place: plays.Place, options: t.Mapping[str, t.Any]) -> float:
@@ -163,6 +180,10 @@ def bench(place: plays.Place) -> list[Row]:
     place.lab.run(*many, "--device", _device("128MiB"))
     measured = _beside_a_script(place) + _beside_devices(place) + _beside_virsh(place)
     place.lab.run("delete", *_names("bench-layout", GUESTS))
+    many = ["guests", "bench-many", str(COUNTS[-1]), "--memory", f"{BOOT}MiB", "--ports", "2"]
+    place.lab.run(*many, "--device", _device("0B"))
+    measured += _linear(place)
+    place.lab.run("delete", *_names("bench-many", COUNTS[-1]))
     real = ["guests", "bench-real", str(REAL), "--kind", "driver", "--memory", "256MiB", "--ports", "2"]
     place.lab.run(*real, "--device", _device("128MiB"))
     measured += _together(place)

@@ -60,18 +60,19 @@ def main(names: t.Sequence[str]) -> None:
     shop = Workshop()
     folder = Path(tempfile.mkdtemp(prefix="virtmem-bench-"))
     folder.chmod(0o755)
+    measured: list[rows.Row] = []
     try:
         with shop.alone():
             shop.copy_collection()
             shop.controller()
-            measured: list[rows.Row] = []
             with labs.up(labs.HERE, "bench") as lab:
                 for name in names or BENCHES:
                     print(f"Measuring {name} ...", flush=True)
                     measured += BENCHES[name](plays.Place(shop, lab, folder))
     finally:
         shutil.rmtree(folder)
-    print(rows.table(measured))
+        if measured:  # what there is, also if a later one fails
+            print(rows.table(measured), flush=True)
 
 
 if __name__ == "__main__":

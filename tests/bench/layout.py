@@ -181,7 +181,7 @@ def bench(place: plays.Place) -> list[Row]:
     measured = _beside_a_script(place) + _beside_devices(place) + _beside_virsh(place)
     place.lab.run("delete", *_names("bench-layout", GUESTS))
     many = ["guests", "bench-many", str(COUNTS[-1]), "--memory", f"{BOOT}MiB", "--ports", "2"]
-    place.lab.run(*many, "--device", _device("0B"))
+    place.lab.run(*many, "--device", _device("0"))
     measured += _linear(place)
     place.lab.run("delete", *_names("bench-many", COUNTS[-1]))
     real = ["guests", "bench-real", str(REAL), "--kind", "driver", "--memory", "256MiB", "--ports", "2"]

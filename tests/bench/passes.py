@@ -19,7 +19,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils import _module
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.inventory.results import Selection
 
-PARAMS = {"uri": "", "domains": None, "timeout": 10.0}
+PARAMS = {"uri": "", "domains": None, "timeout": 10.0, "guest": False}
 
 
 def ours(hypervisor: _libvirt.Hypervisor) -> int:

@@ -582,7 +582,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("model", "newest", "the model of libvirt against the real ones", model),
     Stage("arch", "newest", "guests of other architectures", arch),
     Stage("eda", "here", "the event source and the rulebooks, by the real ansible-rulebook", eda),
-    Stage("faults", "newest", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
+    Stage("faults", "shown", "daemons, guests, connections and disks that fail, a sample of each kind", faults),
     Stage("matrix", "text", "other ansible-cores: sanity, a target, the roles and playbooks", matrix, named=True),
     Stage("guests", "shown", "the role guest on a stock Debian", guests, named=True),
     Stage(

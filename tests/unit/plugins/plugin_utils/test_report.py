@@ -70,8 +70,9 @@ def test_nothing_is_wrong_with_guests_that_have_what_is_requested() -> None:
 
 
 def test_a_survey_may_be_a_text() -> None:
-    told = [survey(guest(current=0), host="hv2"), "hv1"]
-    texts = [json.dumps(told[0]), "hv1"]
+    read = survey(guest(current=0), host="hv2")
+    told: list[Dict | str] = [read, "hv1"]
+    texts = [json.dumps(read), "hv1"]
     assert faults(*texts) == faults(*told) == [("unreachable", None), ("not_converged", "web1")]
     assert _metrics.metrics(texts, NOW) == _metrics.metrics(told, NOW)
 

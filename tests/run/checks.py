@@ -112,6 +112,14 @@ def execute(command: Command, *, cwd: Path, env: t.Mapping[str, str], limit: flo
     return Ran(process.returncode == 0, output)
 
 
+# Of the lines that a failed check printed, those that stand once more below everything: some CI systems show no others.
+_LINES_AT_THE_END = 12
+
+
+def _end_of(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.rstrip().splitlines()[-_LINES_AT_THE_END:])
+
+
 @dataclass
 class Tally:
     """What a stage has found so far."""
@@ -120,6 +128,7 @@ class Tally:
     passed: int = 0
     failed: int = 0
     skipped: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)  # what failed, each with the end of what it printed
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -168,6 +177,7 @@ class Tally:
         if counted.failed:
             what = f"$ {shlex.join(str(word) for word in command)}\n{shown(ran.output)}\n{problem}"
             say(f"{self.stage}: {name} FAILED{numbers}, {took:.1f} s\n{what}")
+            self.failures.append(f"{name}\n{_end_of(what)}")
         else:
             say(f"{self.stage}: {name} ok{numbers}, {took:.1f} s")
         return not counted.failed
@@ -178,6 +188,7 @@ class Tally:
         with self.log.open("a") as log:
             log.write(f"{name}: {why}\n")
         say(f"{self.stage}: {name} FAILED\n{why}")
+        self.failures.append(f"{name}\n{_end_of(why)}")
 
     def ok(self, name: str) -> None:
         """Counts something that passed without a command."""

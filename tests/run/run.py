@@ -57,6 +57,9 @@ def _summary(stages: t.Sequence[Stage], tallies: t.Mapping[str, Tally], seconds:
     for stage in stages:
         for what in tallies[stage.name].skipped:
             print(f"skipped in {stage.name}: {what}")
+    for stage in stages:
+        for what in tallies[stage.name].failures:
+            print(f"failed in {stage.name}: {what}")
     passed = sum(tallies[stage.name].passed for stage in stages)
     failed = sum(tallies[stage.name].failed for stage in stages)
     print(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
+from .. import platforms
 from ..around import Around, HugePages
 from ..device import parse_nodeset
 from ..size import UNITS
@@ -17,7 +18,7 @@ from ..size import UNITS
 with contextlib.suppress(ImportError):  # element.py reports it
     from lxml import etree
 
-from .element import raw, to_bytes, to_int
+from .element import every, raw, to_bytes, to_int
 
 if t.TYPE_CHECKING:
     Element = etree._Element  # lxml has no public name for it
@@ -29,39 +30,44 @@ _USUAL_PROCESSOR = "qemu64"
 _OF_AMD = ("qemu64", "qemu32", "phenom", "athlon", "Opteron", "EPYC")
 # A guest's processor that has what the host's has.
 _OF_THE_HOST = ("host-passthrough", "maximum")
+_PASSED_THROUGH = "hostdev[@type='pci' or @type='mdev'] | interface[@type='hostdev']"
+
+_CONVENTIONAL_BUSES = ("pci-root", "pci-bridge")
 # The host bridge and the chipset of a pc have these slots of its first bus.
 _SET_ASIDE = frozenset({0, 1})
 _SLOTS_OF_A_BUS = 32
 
+_HOT_PLUG_PORTS = ("pcie-root-port", "pcie-switch-downstream-port")
+# libvirt puts eight ports into a slot of the root. The first slot is the host bridge's, the last the chipset's.
+_ROOT_SLOTS = frozenset(range(1, 31))
+_PORTS_IN_A_SLOT = 8
+
 
 def around_of(root: Element, arch: str) -> Around:
     """What stands around the memory of a domain."""
-    hard, security = root.find("memtune/hard_limit"), root.find("launchSecurity")
-    devices = root.find("devices")
-    hosts = (
-        [] if devices is None else devices.findall("hostdev[@type='pci']") + devices.findall("hostdev[@type='mdev']")
-    )
-    interfaces = [] if devices is None else devices.findall("interface[@type='hostdev']")
+    # The first of each; to search for everything takes longer than all the rest.
+    top: dict[t.Any, Element] = {child.tag: child for child in reversed(root)}
+    system, security, devices = top.get("os"), top.get("launchSecurity"), top.get("devices")
+    hard = root.find("memtune/hard_limit") if "memtune" in top else None
     return Around(
-        machine=raw(root, "os/type/@machine") or "",
+        machine="" if system is None else raw(system, "type/@machine") or "",
         emulated=root.get("type") == "qemu",
-        has_uefi=raw(root, "os/@firmware") == "efi" or raw(root, "os/loader/@type") == "pflash",
-        address_bits=_address_bits(root) if arch == "x86_64" else None,
+        has_uefi=system is not None and (system.get("firmware") == "efi" or raw(system, "loader/@type") == "pflash"),
+        address_bits=_address_bits(root, top.get("cpu")) if arch == "x86_64" else None,
         is_amd=(raw(root, "cpu/model") or _USUAL_PROCESSOR).startswith(_OF_AMD),
-        huge_pages=tuple(_huge_pages(root)),
-        locked=root.find("memoryBacking/locked") is not None,
+        huge_pages=tuple(_huge_pages(root)) if "memoryBacking" in top else (),
+        locked="memoryBacking" in top and root.find("memoryBacking/locked") is not None,
         launch_security=None if security is None else security.get("type", ""),
         hard_limit=None if hard is None else to_bytes(hard),
-        strict_nodes=_strict_nodes(root),
-        passed_through=len(hosts) + len(interfaces),
+        strict_nodes=_strict_nodes(root) if "numatune" in top else {},
+        passed_through=0 if devices is None else len(every(devices, _PASSED_THROUGH)),
     )
 
 
-def _address_bits(root: Element) -> int | None:
-    given = root.find("cpu/maxphysaddr")
+def _address_bits(root: Element, cpu: Element | None) -> int | None:
+    given = None if cpu is None else cpu.find("maxphysaddr")
     if given is not None and given.get("mode") == "emulate" and given.get("bits"):
         return to_int(given.get("bits", "0"))
-    cpu = root.find("cpu")
     if given is not None or (cpu is not None and cpu.get("mode") in _OF_THE_HOST):
         return None
     # With a hypervisor in the kernel, machine types of distributions take the host's.
@@ -99,19 +105,63 @@ def _strict_nodes(root: Element) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def free_slots(devices: Element, addresses: t.Iterable[tuple[int, int]]) -> int | None:
-    """How many slots of conventional PCI buses are free; None if the machine has no such root.
+def rooms_of(devices: Element, arch: str) -> tuple[int | None, int | None]:
+    """How many more devices the buses take, and how many more ports.
 
-    Args:
-        devices: the domain's devices.
-        addresses: bus and slot of everything on the guest's PCI buses.
+    Returns:
+        How many hot-plug ports or, with conventional PCI, slots are free; None if devices go nowhere near PCI. And how
+        many more ports the PCI Express root takes; None if there is no such root.
     """
-    controllers = [item for item in devices.iterchildren("controller") if item.get("type") == "pci"]
-    if not any(item.get("model") == "pci-root" for item in controllers):
-        return None
-    buses = {
-        to_int(item.get("index", "0"), 0) for item in controllers if item.get("model") in ("pci-root", "pci-bridge")
-    }
+    has_pci = platforms.of(arch).pci
+    controllers: dict[str, list[Element]] = {}
+    for item in devices.iterchildren("controller"):
+        if item.get("type") == "pci":
+            controllers.setdefault(item.get("model", ""), []).append(item)
+    # An address below `<source>` is one of the host's.
+    addresses = set(map(_bus_and_slot, every(devices, "*/address[@type='pci']")))
+    if "pcie-root" in controllers:
+        ports = controllers.get("pcie-root-port", [])
+        return _free_ports(controllers, addresses) if has_pci else None, _port_room(ports, addresses)
+    return _free_slots(controllers, addresses) if has_pci and "pci-root" in controllers else None, None
+
+
+def _bus_and_slot(address: Element) -> tuple[int, int]:
+    return to_int(address.get("bus", "0"), 0), to_int(address.get("slot", "0"), 0)
+
+
+def _index(controller: Element) -> int:
+    return to_int(controller.get("index", "0"), 0)
+
+
+_Controllers = t.Mapping[str, t.Sequence["Element"]]  # by model
+_Places = t.Collection[tuple[int, int]]  # bus and slot of everything on the guest's PCI buses
+
+
+def _free_ports(controllers: _Controllers, addresses: _Places) -> int:
+    """How many PCI Express ports could take a hot-plugged device.
+
+    libvirt adds ports for a persistent device by itself, but never to a running guest.
+    """
+    taken = {bus for bus, _slot in addresses}
+    ports = {_index(port): port for model in _HOT_PLUG_PORTS for port in controllers.get(model, ())}
+    free = (port for index, port in ports.items() if index not in taken)
+    return sum(all(target.get("hotplug") != "off" for target in port.iterchildren("target")) for port in free)
+
+
+def _port_room(ports: t.Sequence[Element], addresses: _Places) -> int:
+    """How many more ports the PCI Express root takes.
+
+    Tried with libvirt 9.0 and 11.3: 240 if nothing else is on the root, then "a PCI slot is needed".
+    """
+    placed = (_bus_and_slot(address) for port in ports for address in port.iterchildren("address"))
+    with_ports = {slot for bus, slot in placed if bus == 0}
+    taken = {slot for bus, slot in addresses if bus == 0} - with_ports
+    return max(len(_ROOT_SLOTS - taken) * _PORTS_IN_A_SLOT - len(ports), 0)
+
+
+def _free_slots(controllers: _Controllers, addresses: _Places) -> int:
+    """How many slots of conventional PCI buses are free."""
+    buses = {_index(item) for model in _CONVENTIONAL_BUSES for item in controllers.get(model, ())}
     taken = {(bus, slot) for bus, slot in addresses if bus in buses} | {(0, slot) for slot in _SET_ASIDE}
     # The first slot of a bridge is its own (SHPC).
     taken |= {(bus, 0) for bus in buses}

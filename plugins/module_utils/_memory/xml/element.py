@@ -96,6 +96,16 @@ def raw(element: Element, path: str) -> str | None:
     return holder.get(attribute) if attribute else (holder.text or "").strip()
 
 
+@functools.cache
+def _compiled(path: str) -> etree.XPath:
+    return etree.XPath(path, smart_strings=False)
+
+
+def every(element: Element, path: str) -> list[t.Any]:
+    """All elements, or values of attributes, that an XPath finds. A walk over the elements takes ten times as long."""
+    return t.cast(list[t.Any], _compiled(path)(element))
+
+
 Places = dict[str, "Element"]
 
 

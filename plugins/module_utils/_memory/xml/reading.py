@@ -11,7 +11,7 @@ import contextlib
 import re
 import typing as t
 
-from .. import models, platforms
+from .. import models
 from ..device import Definition, Device, Host
 from ..errors import VirtmemError
 from ..models import MODELS
@@ -21,8 +21,8 @@ from ..size import KIB, UNITS, align_up
 with contextlib.suppress(ImportError):  # element.py reports it
     from lxml import etree
 
-from .around import around_of, free_slots
-from .element import PROPERTIES_ON, parse, places_in, raw, split, text_of, to_bytes, to_int, value_of
+from .around import around_of, rooms_of
+from .element import PROPERTIES_ON, every, parse, places_in, raw, split, text_of, to_bytes, to_int, value_of
 
 if t.TYPE_CHECKING:
     Element = etree._Element  # lxml has no public name for it
@@ -30,7 +30,6 @@ if t.TYPE_CHECKING:
 
 # At the end of virt-11.1, s390-ccw-virtio-10.0, pseries-9.2.
 _VERSION = re.compile(r"-([0-9]{1,3})\.([0-9]{1,3})$")
-_EXPRESS_PORTS = ("pcie-root-port", "pcie-switch-downstream-port")
 
 
 def _readable(model: str) -> t.Mapping[str, t.Sequence[tuple[str, str, str]]]:
@@ -107,65 +106,6 @@ def read_device(text: str) -> Device:
     return device_of(parse(text))
 
 
-def _free_ports(devices: Element) -> int | None:
-    """How many PCI Express ports could take a hot-plugged device; None if the machine is no PCI Express one.
-
-    libvirt adds ports for a persistent device by itself, but never to a running guest.
-    """
-    controllers = [item for item in devices.iterchildren("controller") if item.get("type") == "pci"]
-    if not any(item.get("model") == "pcie-root" for item in controllers):
-        return None
-    ports = {
-        to_int(item.get("index", "0"), 0)
-        for item in controllers
-        if item.get("model") in _EXPRESS_PORTS
-        and not any(target.get("hotplug") == "off" for target in item.iterchildren("target"))
-    }
-    return len(ports - {bus for bus, _slot in _guest_addresses(devices)})
-
-
-def _room_for_more(devices: Element, arch: str) -> int | None:
-    """How many hot-plug ports or PCI slots are free; None if devices go nowhere near PCI."""
-    if not platforms.of(arch).pci:
-        return None
-    express = _free_ports(devices)
-    return free_slots(devices, _guest_addresses(devices)) if express is None else express
-
-
-def _guest_addresses(devices: Element) -> t.Iterator[tuple[int, int]]:
-    """Bus and slot of everything on the guest's PCI buses. An address below `<source>` is one of the host's."""
-    for device in devices:
-        for address in device.iterchildren("address"):
-            if address.get("type") == "pci":
-                yield to_int(address.get("bus", "0"), 0), to_int(address.get("slot", "0"), 0)
-
-
-# libvirt puts eight ports into a slot of the root. The first slot is the host bridge's, the last the chipset's.
-_PORTS_IN_A_SLOT = 8
-
-
-_ROOT_SLOTS = frozenset(range(1, 31))
-
-
-def _port_room(devices: Element) -> int | None:
-    """How many more ports the PCI Express root takes; None if there is no root.
-
-    Tried with libvirt 9.0 and 11.3: 240 if nothing else is on the root, then "a PCI slot is needed".
-    """
-    controllers = [item for item in devices.iterchildren("controller") if item.get("type") == "pci"]
-    if not any(item.get("model") == "pcie-root" for item in controllers):
-        return None
-    ports = [item for item in controllers if item.get("model") == "pcie-root-port"]
-    on_root = {slot for bus, slot in _guest_addresses(devices) if bus == 0}
-    with_ports = {
-        to_int(address.get("slot", "0"), 0)
-        for port in ports
-        for address in port.iterchildren("address")
-        if to_int(address.get("bus", "0"), 0) == 0
-    }
-    return max(len(_ROOT_SLOTS - (on_root - with_ports)) * _PORTS_IN_A_SLOT - len(ports), 0)
-
-
 def _cell_memory(cell: Element) -> int:
     return align_up(to_int(cell.get("memory", "0")) * UNITS[cell.get("unit", "KiB").lower()], KIB)
 
@@ -180,11 +120,11 @@ def read_definition(text: str) -> Definition:
     holder, cells = root.find("devices"), root.findall("cpu/numa/cell")
     if holder is None:
         holder = etree.Element("devices")
-    aliases = {alias.get("name", "") for item in holder for alias in item.iterchildren("alias")}
+    aliases = set(every(holder, "*/alias/@name"))
     devices = tuple(device_of(element, position) for position, element in enumerate(holder.iterchildren("memory")))
     arch = raw(root, "os/type/@arch") or "x86_64"
     try:
-        room = _port_room(holder)
+        free_ports, port_room = rooms_of(holder, arch)
         memory, most, current = root.find("memory"), root.find("maxMemory"), root.find("currentMemory")
         return Definition(
             devices=devices,
@@ -193,17 +133,17 @@ def read_definition(text: str) -> Definition:
             slots=0 if most is None else to_int(most.get("slots", "0")),
             cells=tuple(to_int(cell.get("id", str(number))) for number, cell in enumerate(cells)),
             arch=arch,
-            free_ports=_room_for_more(holder, arch),
-            port_room=room,
+            free_ports=free_ports,
+            port_room=port_room,
             acpi=root.find("features/acpi") is not None,
             current_memory=None if current is None else to_bytes(current),
             cell_sizes=tuple(map(_cell_memory, cells)),
             balloon=not any(item.get("model") == "none" for item in holder.iterchildren("memballoon")),
-            period=to_int(raw(root, "devices/memballoon/stats/@period") or "0"),
+            period=to_int(raw(holder, "memballoon/stats/@period") or "0"),
             active=root.get("id") is not None,
             processors=to_int(raw(root, "vcpu") or "1"),
             around=around_of(root, arch),
-            other_aliases=frozenset(aliases - {item.alias for item in devices} - {""}),
+            other_aliases=frozenset(aliases.difference([item.alias for item in devices], [""])),
         )
     except (KeyError, ValueError) as error:
         raise VirtmemError("invalid_xml", f"The domain's XML could not be read: {error}") from error

@@ -191,11 +191,14 @@ hint:
   type: str
 """
 
-from ..module_utils._module import guest_memory
+from ..module_utils import _archive
 
 
 def main() -> None:
-    guest_memory()
+    with _archive.compiled_once():
+        from ..module_utils._module import guest_memory
+
+        guest_memory()
 
 
 if __name__ == "__main__":

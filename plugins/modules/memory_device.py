@@ -315,11 +315,14 @@ hint:
   type: str
 """
 
-from ..module_utils._module import memory_device
+from ..module_utils import _archive
 
 
 def main() -> None:
-    memory_device()
+    with _archive.compiled_once():
+        from ..module_utils._module import memory_device
+
+        memory_device()
 
 
 if __name__ == "__main__":

@@ -284,11 +284,14 @@ hint:
   type: str
 """
 
-from ..module_utils._module import memory_device_info
+from ..module_utils import _archive
 
 
 def main() -> None:
-    memory_device_info()
+    with _archive.compiled_once():
+        from ..module_utils._module import memory_device_info
+
+        memory_device_info()
 
 
 if __name__ == "__main__":

@@ -332,11 +332,14 @@ hint:
   type: str
 """
 
-from ..module_utils._module import memory_layout
+from ..module_utils import _archive
 
 
 def main() -> None:
-    memory_layout()
+    with _archive.compiled_once():
+        from ..module_utils._module import memory_layout
+
+        memory_layout()
 
 
 if __name__ == "__main__":

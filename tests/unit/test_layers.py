@@ -30,7 +30,18 @@ ONLY_IN = {
     "ansible.module_utils.basic": TOP,
 }
 # The layers of module_utils from below; a file imports nothing above itself.
-LAYERS = ("_memory", "_libvirt", "_observe", "_survey", "_apply", "_options", "_report", "_progress", "_module")
+LAYERS = (
+    "_archive",
+    "_memory",
+    "_libvirt",
+    "_observe",
+    "_survey",
+    "_apply",
+    "_options",
+    "_report",
+    "_progress",
+    "_module",
+)
 # Within the folder that applies plans.
 ROOMS = ("witness", "job", "task", "guests", "failure", "steps", "tell", "wait", "verify", "whole")
 # What reads and reports has no business with.
@@ -174,7 +185,7 @@ def _words(node: ast.AST) -> t.Iterator[str]:
 
 
 def _beyond_documentation(tree: ast.Module) -> t.Iterator[str]:
-    """A module is its documentation and main(), which calls one function."""
+    """A module is its documentation and main(), which imports and calls one function, all of it compiled once."""
     for node in tree.body:
         if isinstance(node, (ast.Import, ast.ImportFrom, ast.If, ast.Expr)):
             continue
@@ -184,8 +195,11 @@ def _beyond_documentation(tree: ast.Module) -> t.Iterator[str]:
             "RETURN",
         }:
             continue
-        if isinstance(node, ast.FunctionDef) and node.name == "main" and len(node.body) == 1:
-            continue
+        if isinstance(node, ast.FunctionDef) and node.name == "main":
+            if not isinstance(node.body[0], ast.With) or "compiled_once" not in ast.dump(node.body[0].items[0]):
+                yield f"{node.lineno}: not compiled once"
+            if len(node.body) == 1:
+                continue
         yield f"{node.lineno}: more than documentation"
 
 
@@ -253,6 +267,7 @@ XML = CORE + "xml/element.py"
 LIBVIRT = UTILS + "_libvirt/connection.py"
 APPLY = UTILS + "_apply/steps.py"
 OBSERVE = UTILS + "_observe.py"
+MAIN = "def main() -> None:\n    with compiled_once():\n        from .b import a\n        a()"
 
 
 @pytest.mark.parametrize(
@@ -320,6 +335,7 @@ OBSERVE = UTILS + "_observe.py"
         ("modules/x.py", "_TABLE = {}", "more than documentation"),
         ("modules/x.py", "def helper() -> None:\n    '''d'''", "more than documentation"),
         ("modules/x.py", "def main() -> None:\n    a()\n    b()", "more than documentation"),
+        ("modules/x.py", "def main() -> None:\n    a()", "not compiled once"),
     ],
 )
 def test_the_checker_finds(path: str, code: str, complaint: str) -> None:
@@ -359,7 +375,7 @@ def test_the_checker_finds_a_bad_head(source: str, complaint: str) -> None:
         (TOP, "try:\n    pass\nexcept (ValueError, OSError):\n    pass"),
         (APPLY, "class _C:\n    def f(self) -> None:\n        pass"),
         (APPLY, "class C:\n    '''d'''\n    @classmethod\n    def f(cls, a: int) -> int:\n        '''d'''"),
-        ("modules/x.py", "DOCUMENTATION = ''\ndef main() -> None:\n    a()\nif __name__ == '__main__':\n    main()"),
+        ("modules/x.py", f"DOCUMENTATION = ''\n{MAIN}\nif __name__ == '__main__':\n    main()"),
     ],
 )
 def test_the_checker_leaves_good_files_alone(path: str, code: str) -> None:

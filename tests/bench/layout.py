@@ -21,7 +21,7 @@ from rows import Row, row
 
 GUESTS, ROUNDS = 40, 7
 REAL = 8
-WAITS = 40
+WAITS = 100
 TARGET_SCRIPT, TARGET_LOOP = 1.3, 1 / 20
 TARGET_NUMBER = 1.1
 # Whether many take each what few take each.

@@ -23,7 +23,7 @@ from faultlab import MIB, NODE_PYTHON, ROOT, Lab, until
 THOROUGH = os.environ.get("VIRTMEM_LABS") == "all"
 DECLARED = {"name": "web1", "memory": "1GiB"}
 # Published are the figures of `make bench BENCHES=events`; this is what a busy machine may take.
-PROMPT = 30.0
+PROMPT = 60.0
 
 
 def written() -> dict[str, str]:
@@ -138,7 +138,7 @@ def test_a_repair_that_fails_is_told_and_is_not_the_end(lab: Lab, guest: str, be
     tasks = [{"name": "Keep it", "ansible.builtin.copy": copy}]
     playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     too_much = {"name": guest, "memory": "64GiB"}
-    begin(
+    rulebook = begin(
         "repair",
         {"hv1": host(lab, too_much)},
         memory_uris=lab.uri,
@@ -150,13 +150,17 @@ def test_a_repair_that_fails_is_told_and_is_not_the_end(lab: Lab, guest: str, be
     event = json.loads(told.read_text())["memory"]
     assert (event["kind"], event["uri"]) == ("repair_failed", lab.uri)
     assert f"{guest}: memory: 64GiB is declared" in event["message"]
+    # What a busy machine tells of too late to be of the same moment is a reason of its own.
+    rulebook.settle()
     before = told.stat().st_mtime
     time.sleep(5)
     assert told.stat().st_mtime == before, "it is tried for ever"
     # What happens next is a reason to try again, and to tell.
-    change(lab, guest, "768MiB", "--live", "--config")
-    until(lambda: told.stat().st_mtime > before, "a second failure that is told", PROMPT)
-    change(lab, guest, "512MiB", "--live", "--config")
+    try:
+        change(lab, guest, "768MiB", "--live", "--config")
+        until(lambda: told.stat().st_mtime > before, "a second failure that is told", BEGINS)
+    finally:
+        change(lab, guest, "512MiB", "--live", "--config")
 
 
 def test_what_people_must_know_is_handed_to_their_playbook(lab: Lab, guest: str, begin: Begin, tmp_path: Path) -> None:

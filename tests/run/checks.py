@@ -53,6 +53,7 @@ class Count:
     passed: int
     failed: int = 0
     skipped: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()  # the names of those that failed, where they have names
 
 
 def say(text: str) -> None:
@@ -177,7 +178,7 @@ class Tally:
         if counted.failed:
             what = f"$ {shlex.join(str(word) for word in command)}\n{shown(ran.output)}\n{problem}"
             say(f"{self.stage}: {name} FAILED{numbers}, {took:.1f} s\n{what}")
-            self.failures.append(f"{name}\n{_end_of(what)}")
+            self.failures.append(f"{': '.join([name, *counted.broken])}\n{_end_of(what)}")
         else:
             say(f"{self.stage}: {name} ok{numbers}, {took:.1f} s")
         return not counted.failed

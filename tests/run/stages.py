@@ -38,7 +38,7 @@ class Stage:
 
 
 def _junit(path: Path, _ran: Ran) -> Count:
-    """The numbers of a pytest run, and the names of what it skipped."""
+    """The numbers of a pytest run, and the names of what it skipped and of what failed."""
     if not path.is_file():
         raise Problem("pytest ran no test.")
     suites = list(ET.parse(path).getroot().iter("testsuite"))
@@ -53,7 +53,13 @@ def _junit(path: Path, _ran: Ran) -> Count:
         for case in suite.iter("testcase")
         for skipped in case.iter("skipped")
     )
-    return Count(total - failures - errors - skips, failures + errors, names)
+    broken = tuple(
+        str(case.get("name"))
+        for suite in suites
+        for case in suite.iter("testcase")
+        if case.find("failure") is not None or case.find("error") is not None
+    )
+    return Count(total - failures - errors - skips, failures + errors, names, broken)
 
 
 def _pytest(

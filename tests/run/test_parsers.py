@@ -17,8 +17,9 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import checks
 import options
-from checks import Count, Problem, Ran
+from checks import Count, Problem, Ran, Tally
 from stages import _covered, _junit, _sanity_tests, _scenario, _target
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,9 @@ JUNIT = """<testsuites>
 <testsuite name="pytest" tests="{tests}" failures="{failures}" errors="{errors}" skipped="{skipped}">
 <testcase name="one"/>{cases}</testsuite></testsuites>"""
 SKIPPED = '<testcase name="two"><skipped message="no root"/></testcase>'
+BROKEN = (
+    '<testcase name="three"><failure message="no"/></testcase><testcase name="four"><error message="no"/></testcase>'
+)
 
 
 def junit(tmp_path: Path, text: str) -> Count:
@@ -37,8 +41,8 @@ def junit(tmp_path: Path, text: str) -> Count:
 
 
 def test_the_numbers_of_pytest(tmp_path: Path) -> None:
-    text = JUNIT.format(tests=7, failures=1, errors=2, skipped=1, cases=SKIPPED)
-    assert junit(tmp_path, text) == Count(3, 3, ("two: no root",))
+    text = JUNIT.format(tests=7, failures=1, errors=2, skipped=1, cases=SKIPPED + BROKEN)
+    assert junit(tmp_path, text) == Count(3, 3, ("two: no root",), ("three", "four"))
 
 
 @pytest.mark.parametrize(("tests", "skipped", "why"), [(0, 0, "found no test"), (3, 3, "Every test was skipped")])
@@ -154,3 +158,19 @@ def test_a_document_that_was_changed_by_hand_is_found(monkeypatch: pytest.Monkey
         options.main(check=True)
     options.main(check=False)
     assert stale.read_text() == (ROOT / options.PLACES[0][0]).read_text()
+
+
+def test_what_failed_is_said_at_the_end_with_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "LOGS", tmp_path)
+    tally = Tally("unit")
+    script = "print('\\n'.join(f'line {number}' for number in range(40)))"
+    tally.check(
+        "some tests",
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={},
+        count=lambda _ran: Count(1, 1, (), ("three",)),
+    )
+    (failure,) = tally.failures
+    assert failure.splitlines()[0] == "some tests: three"
+    assert [line.strip() for line in failure.splitlines()[1:]] == [f"line {number}" for number in range(28, 40)]

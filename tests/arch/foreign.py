@@ -85,9 +85,11 @@ def booting(lab: Lab, name: str, kind: Kind) -> t.Iterator[str]:
     target = "<target type='sclp'/>" if kind.arch == "s390x" else ""
     log = lab.place / "console" / f"{name}.log"
     port = f"<console type='file'><source path='{log}'/>{target}</console>"
-    with defined(lab, name, definition(name, kind, boot, port)):
-        yield name
-    log.unlink(missing_ok=True)
+    try:
+        with defined(lab, name, definition(name, kind, boot, port)):
+            yield name
+    finally:
+        log.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

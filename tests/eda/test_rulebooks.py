@@ -23,7 +23,7 @@ from faultlab import MIB, NODE_PYTHON, ROOT, Lab, until
 THOROUGH = os.environ.get("VIRTMEM_LABS") == "all"
 DECLARED = {"name": "web1", "memory": "1GiB"}
 # Published are the figures of `make bench BENCHES=events`; this is what a busy machine may take.
-PROMPT = 60.0
+PROMPT = 30.0
 
 
 def written() -> dict[str, str]:

@@ -15,7 +15,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from faultlab import ALIAS, MIB, PROMPT, Lab, Runner, Task, until
+from faultlab import ALIAS, MIB, Lab, Runner, Task, until
 from proxy import REPLY, UPDATE, Message, Proxy
 
 Play = t.Callable[..., subprocess.Popen[str]]
@@ -35,7 +35,7 @@ def test_a_signal_during_the_wait(lab: Lab, run: Runner, idle: str, number: sign
     task.process.send_signal(number)
     began = time.monotonic()
     answer = task.end().failed_with("task_interrupted").tells_truth(lab)
-    assert time.monotonic() - began < PROMPT
+    assert time.monotonic() - began < 5
     assert answer.output["changed"]
     run(domain=idle, alias=ALIAS, requested="128MiB", wait=False).end().is_green(changed=False)
 
@@ -81,7 +81,7 @@ def test_a_signal_before_anything_is_known(run: Runner, short: Path, number: sig
         task.process.send_signal(number)
         began = time.monotonic()
         answer = task.end().failed_with("task_interrupted")
-        assert time.monotonic() - began < PROMPT
+        assert time.monotonic() - began < 5
         assert not answer.output["changed"]
         client.close()
 

@@ -43,39 +43,41 @@ _ROOT_SLOTS = frozenset(range(1, 31))
 _PORTS_IN_A_SLOT = 8
 
 
-def around_of(root: Element, arch: str) -> Around:
+def around_of(root: Element, devices: Element, arch: str) -> Around:
     """What stands around the memory of a domain."""
     # The first of each; to search for everything takes longer than all the rest.
     top: dict[t.Any, Element] = {child.tag: child for child in reversed(root)}
-    system, security, devices = top.get("os"), top.get("launchSecurity"), top.get("devices")
-    hard = root.find("memtune/hard_limit") if "memtune" in top else None
+    nothing = etree.Element("nothing")
+    system, cpu, memory = (top.get(name, nothing) for name in ("os", "cpu", "memoryBacking"))
+    hard, security = top.get("memtune", nothing).find("hard_limit"), top.get("launchSecurity")
+    emulated = root.get("type") == "qemu"
     return Around(
-        machine="" if system is None else raw(system, "type/@machine") or "",
-        emulated=root.get("type") == "qemu",
-        has_uefi=system is not None and (system.get("firmware") == "efi" or raw(system, "loader/@type") == "pflash"),
-        address_bits=_address_bits(root, top.get("cpu")) if arch == "x86_64" else None,
-        is_amd=(raw(root, "cpu/model") or _USUAL_PROCESSOR).startswith(_OF_AMD),
-        huge_pages=tuple(_huge_pages(root)) if "memoryBacking" in top else (),
-        locked="memoryBacking" in top and root.find("memoryBacking/locked") is not None,
+        machine=raw(system, "type/@machine") or "",
+        emulated=emulated,
+        has_uefi=system.get("firmware") == "efi" or raw(system, "loader/@type") == "pflash",
+        address_bits=_address_bits(cpu, emulated) if arch == "x86_64" else None,
+        is_amd=(raw(cpu, "model") or _USUAL_PROCESSOR).startswith(_OF_AMD),
+        huge_pages=tuple(_huge_pages(memory)),
+        locked=memory.find("locked") is not None,
         launch_security=None if security is None else security.get("type", ""),
         hard_limit=None if hard is None else to_bytes(hard),
-        strict_nodes=_strict_nodes(root) if "numatune" in top else {},
-        passed_through=0 if devices is None else len(every(devices, _PASSED_THROUGH)),
+        strict_nodes=_strict_nodes(top.get("numatune", nothing), cpu),
+        passed_through=len(every(devices, _PASSED_THROUGH)),
     )
 
 
-def _address_bits(root: Element, cpu: Element | None) -> int | None:
-    given = None if cpu is None else cpu.find("maxphysaddr")
+def _address_bits(cpu: Element, emulated: bool) -> int | None:
+    given = cpu.find("maxphysaddr")
     if given is not None and given.get("mode") == "emulate" and given.get("bits"):
         return to_int(given.get("bits", "0"))
-    if given is not None or (cpu is not None and cpu.get("mode") in _OF_THE_HOST):
+    if given is not None or cpu.get("mode") in _OF_THE_HOST:
         return None
     # With a hypervisor in the kernel, machine types of distributions take the host's.
-    return _USUAL_BITS if root.get("type") == "qemu" else None
+    return _USUAL_BITS if emulated else None
 
 
-def _huge_pages(root: Element) -> t.Iterator[HugePages]:
-    holder = root.find("memoryBacking/hugepages")
+def _huge_pages(memory: Element) -> t.Iterator[HugePages]:
+    holder = memory.find("hugepages")
     if holder is None:
         return
     pages = holder.findall("page")
@@ -89,15 +91,15 @@ def _huge_pages(root: Element) -> t.Iterator[HugePages]:
         )
 
 
-def _strict_nodes(root: Element) -> dict[int, tuple[int, ...]]:
+def _strict_nodes(tune: Element, cpu: Element) -> dict[int, tuple[int, ...]]:
     """The host's nodes that a cell's memory must come from. What numad chooses is not known here."""
     found: dict[int, tuple[int, ...]] = {}
-    every = root.find("numatune/memory")
-    if every is not None and every.get("mode", "strict") == "strict" and every.get("nodeset"):
-        nodes = parse_nodeset(every.get("nodeset", ""))
-        cells = root.findall("cpu/numa/cell")
+    whole = tune.find("memory")
+    if whole is not None and whole.get("mode", "strict") == "strict" and whole.get("nodeset"):
+        nodes = parse_nodeset(whole.get("nodeset", ""))
+        cells = cpu.findall("numa/cell")
         found = {to_int(cell.get("id", str(number))): nodes for number, cell in enumerate(cells)}
-    for item in root.findall("numatune/memnode"):
+    for item in tune.findall("memnode"):
         if item.get("mode") == "strict":
             found[to_int(item.get("cellid", "0"))] = parse_nodeset(item.get("nodeset", "0"))
         else:
@@ -142,10 +144,13 @@ def _free_ports(controllers: _Controllers, addresses: _Places) -> int:
 
     libvirt adds ports for a persistent device by itself, but never to a running guest.
     """
-    taken = {bus for bus, _slot in addresses}
-    ports = {_index(port): port for model in _HOT_PLUG_PORTS for port in controllers.get(model, ())}
-    free = (port for index, port in ports.items() if index not in taken)
-    return sum(all(target.get("hotplug") != "off" for target in port.iterchildren("target")) for port in free)
+    ports = {
+        _index(port)
+        for model in _HOT_PLUG_PORTS
+        for port in controllers.get(model, ())
+        if not any(target.get("hotplug") == "off" for target in port.iterchildren("target"))
+    }
+    return len(ports - {bus for bus, _slot in addresses})
 
 
 def _port_room(ports: t.Sequence[Element], addresses: _Places) -> int:

@@ -142,7 +142,7 @@ def read_definition(text: str) -> Definition:
             period=to_int(raw(holder, "memballoon/stats/@period") or "0"),
             active=root.get("id") is not None,
             processors=to_int(raw(root, "vcpu") or "1"),
-            around=around_of(root, arch),
+            around=around_of(root, holder, arch),
             other_aliases=frozenset(aliases.difference([item.alias for item in devices], [""])),
         )
     except (KeyError, ValueError) as error:

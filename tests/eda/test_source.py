@@ -15,6 +15,7 @@ import typing as t
 
 import jsonschema
 import pytest
+from conftest import change
 from faultlab import MIB, NODE_PYTHON, ROOT, Lab
 
 FOLDER = ROOT / "extensions" / "eda"
@@ -66,24 +67,14 @@ def source(lab: Lab, guest: str) -> t.Iterator[Source]:
     source.process.wait(20)
 
 
-def request(lab: Lab, guest: str, mib: int) -> float:
-    """Another requested size in the running guest and its configuration; when that was asked for."""
-    asked = time.monotonic()
-    lab.virsh(
-        *("update-memory-device", guest, "--alias", "ua-vm0"),
-        *("--requested-size", f"{mib}MiB", "--live", "--config"),
-    )
-    return asked
-
-
 def test_a_request_and_its_delivery_are_told(lab: Lab, guest: str, source: Source) -> None:
-    request(lab, guest, 768)
+    change(lab, guest, "768MiB", "--live", "--config")
     _when, event = source.next("size_changed")
     assert (event["domain"], event["alias"], event["requested"]) == (guest, "ua-vm0", 768 * MIB)
     _when, event = source.next("delivered")
     assert event["current"] == 768 * MIB
     assert lab.device(guest, "live")["current"] == 768 * MIB  # type: ignore[index]
-    request(lab, guest, 512)
+    change(lab, guest, "512MiB", "--live", "--config")
     source.next("delivered")
 
 
@@ -120,7 +111,7 @@ def test_a_daemon_that_dies_is_told_and_found_again_with_what_changed_meanwhile(
     source.next("connection_lost")
     restarted = time.monotonic()
     lab("restart")
-    request(lab, guest, 768)
+    change(lab, guest, "768MiB", "--live", "--config")
     up = time.monotonic()
     when, event = source.next("connected")
     print(f"connected {when - up:.2f} s after the daemon was there, {when - restarted:.2f} s after its restart began")
@@ -129,5 +120,5 @@ def test_a_daemon_that_dies_is_told_and_found_again_with_what_changed_meanwhile(
     _when, event = source.next("size_changed")
     assert event["requested"] == 768 * MIB
     source.next("delivered")
-    request(lab, guest, 512)
+    change(lab, guest, "512MiB", "--live", "--config")
     source.next("delivered")

@@ -41,23 +41,16 @@ def _junit(path: Path, _ran: Ran) -> Count:
     """The numbers of a pytest run, and the names of what it skipped and of what failed."""
     if not path.is_file():
         raise Problem("pytest ran no test.")
-    suites = list(ET.parse(path).getroot().iter("testsuite"))
+    root = ET.parse(path).getroot()
+    suites, cases = list(root.iter("testsuite")), list(root.iter("testcase"))
     total, failures, errors, skips = (
         sum(int(suite.get(name, "0")) for suite in suites) for name in ("tests", "failures", "errors", "skipped")
     )
     if total == skips:
         raise Problem("Every test was skipped." if total else "pytest found no test.")
-    names = tuple(
-        f"{case.get('name')}: {skipped.get('message')}"
-        for suite in suites
-        for case in suite.iter("testcase")
-        for skipped in case.iter("skipped")
-    )
+    names = tuple(f"{case.get('name')}: {skipped.get('message')}" for case in cases for skipped in case.iter("skipped"))
     broken = tuple(
-        str(case.get("name"))
-        for suite in suites
-        for case in suite.iter("testcase")
-        if case.find("failure") is not None or case.find("error") is not None
+        str(case.get("name")) for case in cases if case.find("failure") is not None or case.find("error") is not None
     )
     return Count(total - failures - errors - skips, failures + errors, names, broken)
 

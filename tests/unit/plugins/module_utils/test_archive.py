@@ -43,7 +43,7 @@ with compiled_once():
 """
 FILES = {
     "tools/__init__.py": "",
-    "tools/part/__init__.py": "from . import inner\nNAME = __name__",
+    "tools/part/__init__.py": "from . import inner",
     "tools/part/inner.py": "def fail():\n    return 1 // 0  # here",
 }
 

@@ -29,6 +29,7 @@ from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.utils.display import Display
 
 from ..module_utils._progress import VARIABLE
+from ._signals import Forwarder
 
 display = Display()
 
@@ -189,6 +190,7 @@ class _Watcher:
         self._ended = threading.Event()
         self._shows = threading.Lock()
         self._handlers: dict[int, t.Any] = {}
+        self._forwarder: Forwarder | None = None
 
     def start(self) -> None:
         """From now on."""
@@ -199,12 +201,17 @@ class _Watcher:
             }
             for number in self._handlers:
                 signal.signal(number, self._end)
+            self._forwarder = Forwarder()
+            self._forwarder.start()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def stop(self) -> None:
         """The module has answered. A look that is under way is not waited for, and shows nothing."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if self._forwarder is not None:
+            self._forwarder.stop()
+            self._forwarder = None
         with self._shows:
             self._ended.set()
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import select
 import signal
 import threading
 import time
@@ -155,6 +156,33 @@ def test_who_ends_the_worker_waits_for_the_line_that_is_half_out(
         assert signal.getsignal(number) is end
     finally:
         signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGALRM])
+def test_a_signal_that_another_thread_takes_comes_through(number: signal.Signals) -> None:
+    """On a busy machine Linux hands Ctrl-C to a thread beside the main one, which waits for the module."""
+    ends: list[float] = []
+    before = signal.signal(number, lambda _number, _frame: ends.append(time.monotonic()))
+    wake, wakes_by = signal.getsignal(signal.SIGURG), signal.set_wakeup_fd(-1)
+    try:
+        watcher = _progress._Watcher(t.cast("_progress.ActionModule", _Looks()), "/tmp/none", "hv1", 60, 60)
+        watcher.start()
+        beside = threading.Thread(target=time.sleep, args=(2,))
+        beside.start()
+        ident = t.cast("int", beside.ident)
+        threading.Timer(0.2, signal.pthread_kill, (ident, number)).start()
+        began = time.monotonic()
+        select.poll().poll(3000)
+        assert time.monotonic() - began > 2.9
+        watcher.stop()
+        beside.join()
+        assert len(ends) == 1, ends
+        assert ends[0] - began < 1
+        assert signal.getsignal(signal.SIGURG) == wake
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        signal.signal(number, before)
+        signal.set_wakeup_fd(wakes_by)
 
 
 @pytest.mark.parametrize(

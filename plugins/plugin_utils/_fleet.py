@@ -10,7 +10,6 @@ Pure functions of results of memory_device_info, for the role `report`. They run
 
 from __future__ import annotations
 
-import json
 import typing as t
 from dataclasses import dataclass, field
 
@@ -133,7 +132,7 @@ def _host(survey: Result) -> Host:
         return Host(name, uri, reached=False, faults=[Fault("unreachable", name, None, str(text))])
     hypervisor = info["hypervisor"]
     memory = hypervisor.get("memory") or {}
-    reserve = parse(survey["reserve"], "report_reserve") if survey.get("reserve") else None
+    reserve = parse(survey["reserve"], f"reserve of {name}") if survey.get("reserve") else None
     read = [domain for domain in info["domains"] if domain["problem"] is None]
     host = Host(
         name,
@@ -159,21 +158,14 @@ def _host(survey: Result) -> Host:
     return host
 
 
-def hosts_of(surveys: t.Iterable[Result | str]) -> list[Host]:
+def hosts_of(surveys: t.Iterable[Result]) -> list[Host]:
     """Every hypervisor, by name.
 
     Args:
-        surveys: for each its `host` (a name), `uri`, `info` (a result of memory_device_info) and `reserve` (what it is
-            to have left, a quantity, or nothing), also as one text of JSON; or the name alone of one that was not
-            reached.
+        surveys: for each its `host` (a name), `uri`, `info` (a result of memory_device_info, or None if it was not
+            reached) and `reserve` (what it is to have left, a quantity, or nothing).
+
+    Raises:
+        VirtmemError: `invalid_quantity`, a reserve is none.
     """
-    return sorted(map(_host, map(_survey, surveys)), key=lambda host: host.name)
-
-
-def _survey(given: Result | str) -> Result:
-    if not isinstance(given, str):
-        return given
-    if given.startswith("{"):
-        survey: Result = json.loads(given)
-        return survey
-    return {"host": given, "uri": "", "info": None}
+    return sorted(map(_host, surveys), key=lambda host: host.name)

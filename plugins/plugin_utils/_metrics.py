@@ -15,8 +15,8 @@ import typing as t
 from ..module_utils._memory.inventory.drift import DRIFTS
 from . import _fleet
 
-_Labels = dict[str, str]
-_Sample = tuple[_Labels, float]
+# A series' labels as they are written: many series of a guest have the same.
+_Labels = str
 
 # Each metric, and what it is.
 METRICS: t.Mapping[str, str] = {
@@ -44,9 +44,14 @@ METRICS: t.Mapping[str, str] = {
 }
 
 
+def _labels(**labels: str) -> _Labels:
+    return ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
+
+
 def _of_device(domain: _Labels, device: _fleet.Result) -> t.Iterator[tuple[str, _Labels, t.Any]]:
     side = device["live"] or device["config"]
-    labels = {**domain, "alias": str(device["alias"] or side.get("alias") or ""), "model": str(device["model"])}
+    own = _labels(alias=str(device["alias"] or side.get("alias") or ""), model=str(device["model"]))
+    labels = f"{domain},{own}"
     yield "virtmem_device_size_bytes", labels, side["size"]
     yield "virtmem_device_requested_bytes", labels, side.get("requested")
     if device["live"]:
@@ -55,7 +60,7 @@ def _of_device(domain: _Labels, device: _fleet.Result) -> t.Iterator[tuple[str, 
 
 
 def _of_guest(guest: _fleet.Guest) -> t.Iterator[tuple[str, _Labels, t.Any]]:
-    labels = {"host": guest.host, "domain": guest.name, "uuid": guest.uuid}
+    labels = _labels(host=guest.host, domain=guest.name, uuid=guest.uuid)
     yield "virtmem_domain_running", labels, int(guest.running)
     yield "virtmem_domain_boot_bytes", labels, guest.boot
     yield "virtmem_domain_memory_bytes", labels, guest.effective
@@ -70,7 +75,7 @@ def _of_guest(guest: _fleet.Guest) -> t.Iterator[tuple[str, _Labels, t.Any]]:
 
 
 def _of_host(host: _fleet.Host, now: float) -> t.Iterator[tuple[str, _Labels, t.Any]]:
-    labels = {"host": host.name, "uri": host.uri}
+    labels = _labels(host=host.name, uri=host.uri)
     yield "virtmem_survey_success", labels, int(host.reached)
     yield "virtmem_survey_timestamp_seconds", labels, now
     if not host.reached:
@@ -82,7 +87,7 @@ def _of_host(host: _fleet.Host, now: float) -> t.Iterator[tuple[str, _Labels, t.
     yield "virtmem_host_unreadable_domains", labels, len(host.unreadable)
     for kind in DRIFTS:
         count = sum(found["kind"] == kind for guest in host.guests for found in guest.drift)
-        yield "virtmem_drift", {**labels, "kind": kind}, count
+        yield "virtmem_drift", f"{labels},{_labels(kind=kind)}", count
     for guest in host.guests:
         yield from _of_guest(guest)
 
@@ -95,24 +100,20 @@ def _number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def metrics(surveys: t.Iterable[_fleet.Result | str], now: float) -> str:
+def metrics(hosts: t.Iterable[_fleet.Host], now: float) -> str:
     """The file.
 
     Args:
-        surveys: as `_fleet.hosts_of` has them.
+        hosts: all of them.
         now: the time, in seconds since 1970.
     """
-    samples: dict[str, list[_Sample]] = {name: [] for name in METRICS}
-    for host in _fleet.hosts_of(surveys):
+    samples: dict[str, list[str]] = {name: [] for name in METRICS}
+    for host in hosts:
         for name, labels, value in _of_host(host, now):
             if value is not None:
-                samples[name].append((labels, value))
+                samples[name].append(f"{name}{{{labels}}} {_number(value)}")
     lines = []
     for name, found in samples.items():
-        if not found:
-            continue
-        lines += [f"# HELP {name} {METRICS[name]}", f"# TYPE {name} gauge"]
-        for labels, value in found:
-            told = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
-            lines.append(f"{name}{{{told}}} {_number(value)}")
+        if found:
+            lines += [f"# HELP {name} {METRICS[name]}", f"# TYPE {name} gauge", *found]
     return "\n".join([*lines, ""])

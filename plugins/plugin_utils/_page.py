@@ -11,6 +11,7 @@ import collections
 import dataclasses
 import typing as t
 from html import escape
+from pathlib import Path
 
 from ..module_utils._memory.size import about
 from . import _fleet
@@ -158,9 +159,9 @@ def _in_order(hosts: t.Iterable[_fleet.Host]) -> list[_fleet.Fault]:
     return sorted(every, key=lambda fault: (order.index(fault.kind), fault.host, fault.domain or ""))
 
 
-def faults(surveys: t.Iterable[_fleet.Result | str]) -> list[dict[str, t.Any]]:
-    """What is wrong, in the order of the page; surveys as `_fleet.hosts_of` has them."""
-    told = _in_order(_fleet.hosts_of(surveys))
+def faults(hosts: t.Iterable[_fleet.Host]) -> list[dict[str, t.Any]]:
+    """What is wrong, in the order of the page."""
+    told = _in_order(hosts)
     where = (f"{fault.host} {fault.domain}" if fault.domain else fault.host for fault in told)
     return [{**dataclasses.asdict(fault), "message": f"{place}: {fault.text}"} for place, fault in zip(where, told)]
 
@@ -190,17 +191,15 @@ def _many(number: int, one: str, several: str) -> str:
     return f"{number} {one if number == 1 else several}"
 
 
-def page(surveys: t.Iterable[_fleet.Result | str], title: str, when: str, style: str, script: str) -> str:
+def page(hosts: t.Sequence[_fleet.Host], title: str, when: str) -> str:
     """The page.
 
     Args:
-        surveys: as `_fleet.hosts_of` has them.
+        hosts: all of them, in order.
         title: of the page.
         when: the survey was made.
-        style: CSS.
-        script: JavaScript that sorts and filters; without it, the page is as it is.
     """
-    hosts = _fleet.hosts_of(surveys)
+    style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     guests = sum(len(host.guests) for host in hosts)
     told = f"{when} · {_many(len(hosts), 'hypervisor', 'hypervisors')} · {_many(guests, 'guest', 'guests')}"
     parts = [_HEAD.format(title=escape(title), when=escape(told), style=style)]

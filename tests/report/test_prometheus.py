@@ -25,7 +25,7 @@ def promtool(*arguments: str, text: str = "") -> None:
 
 def test_the_metrics_are_as_prometheus_wants_them() -> None:
     text = _metrics.metrics(
-        [made.survey(made.guest(requested=3, current=2), made.off(), reserve="8GiB"), "hv2"], made.NOW
+        made.fleet(made.survey(made.guest(requested=3, current=2), made.off(), reserve="8GiB"), "hv2"), made.NOW
     )
     promtool("check", "metrics", text=text)
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
 from html.parser import HTMLParser
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.virtmem.libvirt.plugins.filter import report_faults, report_metrics, report_page
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Domain, Statistics
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.inventory import sums
@@ -57,9 +55,15 @@ def survey(*domains: Dict, available: int = 32, **more: t.Any) -> Dict:
     return {"host": "hv1", "uri": "qemu:///system", "info": info, "reserve": "", **more}
 
 
+def fleet(*surveys: Dict | str) -> list[_fleet.Host]:
+    """All hypervisors; of one that was not reached, its name."""
+    lost: Dict = {"uri": "", "reserve": "", "info": None}
+    return _fleet.hosts_of({"host": item, **lost} if isinstance(item, str) else item for item in surveys)
+
+
 def faults(*surveys: Dict | str) -> list[tuple[str, str | None]]:
     """What is wrong."""
-    return [(fault.kind, fault.domain) for host in _fleet.hosts_of(surveys) for fault in host.faults]
+    return [(fault.kind, fault.domain) for host in fleet(*surveys) for fault in host.faults]
 
 
 # --- what is wrong
@@ -69,18 +73,10 @@ def test_nothing_is_wrong_with_guests_that_have_what_is_requested() -> None:
     assert faults(survey(guest(), off())) == []
 
 
-def test_a_survey_may_be_a_text() -> None:
-    read = survey(guest(current=0), host="hv2")
-    told: list[Dict | str] = [read, "hv1"]
-    texts = [json.dumps(read), "hv1"]
-    assert faults(*texts) == faults(*told) == [("unreachable", None), ("not_converged", "web1")]
-    assert _metrics.metrics(texts, NOW) == _metrics.metrics(told, NOW)
-
-
 def test_a_hypervisor_that_was_not_reached_is_wrong() -> None:
     failed = {"host": "hv3", "uri": "qemu:///system", "info": {"msg": "No socket.", "hypervisor": None}}
     assert faults("hv2", failed) == [("unreachable", None), ("unreachable", None)]
-    [_lost, host] = _fleet.hosts_of(["hv2", failed])
+    [_lost, host] = fleet("hv2", failed)
     assert host.faults[0].text == "No socket."
 
 
@@ -108,7 +104,7 @@ def test_a_guest_without_memory_left_is_wrong(usable: int, wrong: bool) -> None:
 
 
 def test_what_is_wrong_is_listed_as_the_page_has_it() -> None:
-    listed = _page.faults([survey(guest(requested=2, current=1), guest("web2", requested=2, config=1)), "hv9"])
+    listed = _page.faults(fleet(survey(guest(requested=2, current=1), guest("web2", requested=2, config=1)), "hv9"))
     kinds = [(fault["kind"], fault["host"], fault["domain"]) for fault in listed]
     assert kinds[:2] == [("unreachable", "hv9", None), ("not_converged", "hv1", "web1")]
     assert listed[0]["message"] == "hv9: It was not reached."
@@ -162,8 +158,7 @@ class Page(HTMLParser):
 
 def page(*surveys: Dict | str) -> str:
     """The page as the role makes it."""
-    style, script = ((ROLE / "files" / name).read_text() for name in ("page.css", "page.js"))
-    return _page.page(surveys, "Memory <of> guests", "2026-11-27", style, script)
+    return _page.page(fleet(*surveys), "Memory <of> guests", "2026-11-27")
 
 
 def test_the_page_has_every_number_of_the_survey() -> None:
@@ -214,7 +209,7 @@ def test_nothing_wrong_is_said() -> None:
 def samples(*surveys: Dict | str) -> dict[str, dict[str, float]]:
     """Each metric with its series, by their labels as they are written."""
     found: dict[str, dict[str, float]] = {}
-    for line in _metrics.metrics(surveys, NOW).splitlines():
+    for line in _metrics.metrics(fleet(*surveys), NOW).splitlines():
         if not line.startswith("#"):
             name, labels, value = re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line).groups()  # type: ignore[union-attr]
             assert labels not in found.setdefault(name, {}), "two of the same"
@@ -255,7 +250,7 @@ def test_a_stopped_guest_has_nothing_now() -> None:
 
 
 def test_labels_are_escaped() -> None:
-    assert 'domain="a\\"b\\\\c"' in _metrics.metrics([survey(guest(name='a"b\\c'))], NOW)
+    assert 'domain="a\\"b\\\\c"' in _metrics.metrics(fleet(survey(guest(name='a"b\\c'))), NOW)
 
 
 # --- the role
@@ -265,9 +260,3 @@ def test_the_defaults_of_the_role_are_documented() -> None:
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
     options = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     assert {name: option["default"] for name, option in options.items() if not option.get("required")} == defaults
-
-
-def test_the_filters() -> None:
-    assert report_page.FilterModule().filters() == {"report_page": _page.page}
-    assert report_metrics.FilterModule().filters() == {"report_metrics": _metrics.metrics}
-    assert report_faults.FilterModule().filters() == {"report_faults": _page.faults}

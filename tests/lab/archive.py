@@ -34,44 +34,34 @@ def run(*command: str, cwd: Path | None = None) -> str:
     except FileNotFoundError as error:
         raise ArchiveError(f"{command[0]} is missing; run `make setup`.") from error
     except subprocess.CalledProcessError as error:
-        # debootstrap says what went wrong on its standard output.
         words = f"{error.stdout}\n{error.stderr}".strip()[-1000:]
         raise ArchiveError(f"{' '.join(command)} failed: {words}") from error
     return done.stdout
 
 
 def _environment() -> dict[str, str]:
-    """debootstrap knows nothing of apt's proxies, but its downloader knows the variables.
-
-    A folder for temporary files that is there outside only would make packages fail in a new root.
-    """
+    """A folder for temporary files that is there outside only would make packages fail in a new root."""
     environment = {**os.environ, "LC_ALL": "C"}
     environment.pop("TMPDIR", None)
-    for scheme in ("http", "https"):
-        asked = subprocess.run(
-            ["apt-config", "shell", "proxy", f"Acquire::{scheme}::Proxy"], capture_output=True, text=True, check=False
-        )
-        if match := re.fullmatch(r"proxy='(.+)'\s*", asked.stdout):
-            environment.setdefault(f"{scheme}_proxy", match.group(1))
     return environment
 
 
 def mirror() -> str:
-    """$VIRTMEM_LAB_MIRROR, or where this machine has its own Debian packages from, or debootstrap's default.
+    """$VIRTMEM_LAB_MIRROR, or where this machine has its own Debian packages from, or mmdebstrap's default.
 
     Raises:
-        ArchiveError: debootstrap is missing, or has none.
+        ArchiveError: mmdebstrap is missing, or has none.
     """
     if chosen := os.environ.get("VIRTMEM_LAB_MIRROR"):
         return chosen
     for line in run("apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL) $(COMPONENT)").splitlines():
         if match := re.fullmatch(r"(https?://\S+) Debian main", line):
             return match.group(1)
-    program = shutil.which("debootstrap", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    program = shutil.which("mmdebstrap")
     text = Path(program).read_text() if program else ""
-    if match := re.search(r'^DEF_MIRROR="([^"$]+)"$', text, re.MULTILINE):
+    if match := re.search(r"^ *my \$mirror += '(https?://[^']+)';$", text, re.MULTILINE):
         return match.group(1)
-    raise ArchiveError("debootstrap is missing, or names no mirror; run `make setup`, or set VIRTMEM_LAB_MIRROR.")
+    raise ArchiveError("mmdebstrap is missing, or names no mirror; run `make setup`, or set VIRTMEM_LAB_MIRROR.")
 
 
 def apt_settings() -> str:

@@ -192,7 +192,7 @@ def _can_open_kvm(lab: Lab) -> bool:
     return KVM.exists() and bool(KVM.stat().st_mode & 0o006)
 
 
-def _may_make_namespaces() -> bool:
+def may_make_namespaces() -> bool:
     """Whether a normal user may, which depends on the distribution."""
     asked = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "true"], capture_output=True, check=False
@@ -209,20 +209,11 @@ def _libvirtd() -> str:
 
 def _command(lab: Lab) -> list[str]:
     """What starts the daemon: itself, as the lab's user, behind enter.sh where its surroundings are not to be ours."""
-    if lab.user is None:
-        libvirtd = _libvirtd()
-        if not _can_open_kvm(lab) or not _may_make_namespaces():
-            return [libvirtd]
-        # As root of a user namespace it may mount; as itself again, in one more, libvirtd is a session daemon.
-        back = ["unshare", "--user", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}", libvirtd]
-        private = ["unshare", "--user", "--map-root-user", "--mount", "--propagation", "private"]
-        return [*private, str(HERE / "enter.sh"), str(lab.folder), "", *back]
     if lab.release is not None:
-        return _inside(lab, lab.release, "/usr/sbin/libvirtd")
-    dropped = _dropped(lab.user)
-    if _can_open_kvm(lab):
-        return [*_private(lab), "", *dropped, _libvirtd()]
-    return [*dropped, _libvirtd()]
+        return _inside(lab, str(release.build(lab.release)), "/usr/sbin/libvirtd")
+    if _can_open_kvm(lab) and (lab.user is not None or may_make_namespaces()):
+        return _inside(lab, "", _libvirtd())
+    return [_libvirtd()] if lab.user is None else [*_dropped(lab.user), _libvirtd()]
 
 
 def _dropped(name: str) -> list[str]:
@@ -230,13 +221,16 @@ def _dropped(name: str) -> list[str]:
     return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
 
-def _private(lab: Lab) -> list[str]:
-    return ["unshare", "--mount", "--propagation", "private", str(HERE / "enter.sh"), str(lab.folder)]
-
-
-def _inside(lab: Lab, name: str, *command: str) -> list[str]:
-    """A command as the lab's user, in the root of its release."""
-    return [*_private(lab), str(release.build(name)), *_dropped(lab.user or ""), *command]
+def _inside(lab: Lab, root: str, *command: str) -> list[str]:
+    """A command as the lab's user, in a mount namespace of its own, in a release's root or the machine's."""
+    if lab.user is not None:
+        private, back = ["unshare"], _dropped(lab.user)
+    else:
+        # As root of a user namespace it may mount; as itself again, in one more, libvirtd is a session daemon.
+        private = ["unshare", "--user", "--map-root-user"]
+        back = ["unshare", "--user", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}"]
+    enter = [*private, "--mount", "--propagation", "private", str(HERE / "enter.sh")]
+    return [*enter, str(lab.folder), root, *back, *command]
 
 
 def inside(lab: Lab, command: t.Sequence[str]) -> int:
@@ -250,7 +244,7 @@ def inside(lab: Lab, command: t.Sequence[str]) -> int:
     """
     connect(lab).close()
     if lab.release is not None:
-        command = _inside(lab, lab.release, *command)
+        command = _inside(lab, str(release.build(lab.release)), *command)
     elif lab.user is not None:
         command = [*_dropped(lab.user), *command]
     return subprocess.run(command, cwd="/", env=_environment(lab), stdin=subprocess.DEVNULL, check=False).returncode
@@ -275,8 +269,8 @@ def up(lab: Lab) -> None:
         NeedsRoot: it can't be run by this user.
         LabError: it can't be started.
     """
-    if lab.release is not None and lab.user is None:
-        raise NeedsRoot(f"The lab of {lab.release} needs root: only root can enter another release's root.")
+    if lab.release is not None and lab.user is None and not may_make_namespaces():
+        raise NeedsRoot(f"The lab of {lab.release} needs root here: others may make no user namespaces.")
     if len(str(lab.folder)) + DEEPEST_SOCKET > LONGEST_SOCKET:
         raise LabError(f"{lab.folder} is too long a path: its sockets would not fit into {LONGEST_SOCKET} characters.")
     if is_up(lab):

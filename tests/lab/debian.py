@@ -67,9 +67,9 @@ def build(name: str) -> System:
     with tempfile.TemporaryDirectory(dir=archive.CACHE) as folder:
         root, built = Path(folder) / "root", Path(folder) / "built"
         built.mkdir()
-        release.debootstrap(name, root, *PACKAGES)
+        release.bootstrap(name, str(root), PACKAGES)
         archive.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(built / "key"))
-        release.run_in_private("sh", "-c", SETTLE, "sh", str(root), str(built / "key.pub"))
+        archive.run("sh", "-c", SETTLE, "sh", str(root), str(built / "key.pub"))
         for part in ("vmlinuz", "initrd.img"):
             shutil.copyfile(next((root / "boot").glob(f"{part}-*")), built / part)
         archive.run("mke2fs", "-q", "-t", "ext4", "-d", str(root), str(built / "disk.img"), DISK)

@@ -8,7 +8,7 @@
 #
 # FOLDER is the lab's. ROOT is another release's root, in which the command then runs, or empty for the machine's own.
 # All mounts vanish with the last process in the namespace; nothing outside ever sees them. They are moved without a
-# note in mount's own files (-n), which a normal user in a user namespace can't write.
+# note in mount's own files (-n), which a normal user in a user namespace can't write; nor may one mount a /proc of its own.
 
 set -eu
 folder=$1 root=$2
@@ -50,10 +50,15 @@ done
 for file in passwd group; do
     mount --bind "/etc/$file" "$new/etc/$file"
 done
-mount -t proc proc "$new/proc"
+mount --rbind /proc "$new/proc"
 mount --rbind /sys "$new/sys"
 # At the same path inside, so that the socket, the consoles and the images are where everybody says they are.
 mkdir -p "$new$folder"
 mount --bind "$folder" "$new$folder"
 mount -n --move "$dev" "$new/dev"
-exec chroot "$new" "$@"
+# Not chroot alone: who is in one may make no further user namespace.
+mkdir "$new/outside"
+cd "$new"
+pivot_root . outside
+umount --lazy /outside
+exec chroot . "$@"

@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="A real libvirtd of an unprivileged user with real guests under plain emulation. "
         "Its folder is /tmp/virtmem-lab-…, or $VIRTMEM_LAB_DIR. Everything else is in README.md beside this file.",
-        epilog=f"Exit code {SKIP}: this lab needs root.",
+        epilog=f"Exit code {SKIP}: this lab needs root here.",
     )
     parser.add_argument(
         "--release",

@@ -3,7 +3,7 @@
 
 """Another Debian release's root, so that the lab can run that release's libvirt and QEMU.
 
-Built once by debootstrap and kept in the checkout's cache, under a name that changes with what goes in.
+Built once by mmdebstrap and kept in the checkout's cache, under a name that changes with what goes in.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import shutil
+import os
 import sys
 import tempfile
 import typing as t
@@ -34,46 +34,37 @@ PACKAGES = {"trixie": _USUAL, "forky": (*_USUAL, *_FOREIGN)}
 # for seconds, so the other labs don't have this folder in their path.
 FOREIGN, FOREIGN_PATH = "foreign", "/usr/foreign"
 RELEASES = (*PACKAGES, FOREIGN)
-SCRIPTS = Path("/usr/share/debootstrap/scripts")
 # What an installation leaves and a daemon has no use for: a third of the size.
 CHAFF = (
-    *("boot", "dev", "home", "media", "mnt", "opt", "root", "srv", "tmp"),
-    *("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man"),
-    *("var/cache", "var/lib/apt/lists", "var/log"),
+    *("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*"),
     # The firmware in other wrappings.
-    "usr/share/qemu-efi-aarch64",
+    *("/usr/share/qemu-efi-aarch64/*", "/usr/share/AAVMF/AAVMF_CODE.secboot*"),
+    *("/usr/share/AAVMF/*.ms.fd", "/usr/share/AAVMF/*snakeoil*"),
 )
-
-INSTALL = """\
+# With the root as its argument.
+SORT_QEMUS = f"""\
 set -eu
-root=$1
-shift
-mount -t proc proc "$root/proc"
-# Nothing that a package brings is to be started.
-printf '#!/bin/sh\\nexit 101\\n' > "$root/usr/sbin/policy-rc.d"
-chmod +x "$root/usr/sbin/policy-rc.d"
-export DEBIAN_FRONTEND=noninteractive
-chroot "$root" apt-get -qq update
-chroot "$root" apt-get -qq --yes --no-install-recommends install "$@"
-mkdir "$root/usr/foreign"
-for qemu in "$root"/usr/bin/qemu-system-*; do
+mkdir "$1{FOREIGN_PATH}"
+for qemu in "$1"/usr/bin/qemu-system-*; do
     case "$qemu" in
         *-x86_64*) ;;
-        *-aarch64 | *-ppc64 | *-riscv64 | *-s390x) mv "$qemu" "$root/usr/foreign" ;;
+        *-aarch64 | *-ppc64 | *-riscv64 | *-s390x) mv "$qemu" "$1{FOREIGN_PATH}" ;;
         *) rm "$qemu" ;;
     esac
 done
-rm -f "$root"/usr/share/AAVMF/AAVMF_CODE.secboot* "$root"/usr/share/AAVMF/*.ms.fd "$root"/usr/share/AAVMF/*snakeoil*
 """
 
 
-def run_in_private(*command: str) -> None:
-    """Runs a command whose mounts nobody else sees, and which can't outlive it."""
-    archive.run("unshare", "--mount", "--propagation", "private", *command)
+def bootstrap(release: str, target: str, packages: t.Sequence[str], *options: str) -> None:
+    """The smallest Debian of a release, with more packages.
 
+    Without root rights it is made in a user namespace, as whose users the caller has numbers in /etc/subuid.
 
-def debootstrap(release: str, root: Path, *packages: str) -> None:
-    """The smallest Debian of a release, with more packages, in a new folder.
+    Args:
+        release: its name.
+        target: a new folder, or what else mmdebstrap makes.
+        packages: by name.
+        options: of mmdebstrap.
 
     Raises:
         archive.ArchiveError: Debian's keys, or a package, can't be had.
@@ -81,19 +72,10 @@ def debootstrap(release: str, root: Path, *packages: str) -> None:
     archive.need_keyring()
     mirror = archive.mirror()
     print(f"Building the root of Debian {release} from {mirror}, once; this takes a minute or more.", file=sys.stderr)
-    options = ["--variant=minbase", "--arch=amd64", f"--keyring={archive.KEYRING}"]
-    options += [f"--include={','.join(packages)}"] if packages else []  # an empty list it does not know
-    # A debootstrap that is older than the release has no script for it; all of today's are the same one.
-    script = () if (SCRIPTS / release).exists() else (str(SCRIPTS / "sid"),)
-    run_in_private("debootstrap", *options, release, str(root), mirror, *script)
-
-
-def _let_apt_reach_its_sources(root: Path) -> None:
-    (root / "etc/apt/apt.conf.d/99lab").write_text(archive.apt_settings())
-    certificates = Path("/etc/ssl/certs/ca-certificates.crt")
-    if certificates.is_file():
-        (root / "etc/ssl/certs").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(certificates, root / "etc/ssl/certs/ca-certificates.crt")
+    mode = "root" if os.geteuid() == 0 else "unshare"
+    usual = ["--quiet", f"--mode={mode}", "--variant=minbase", "--architectures=amd64", f"--keyring={archive.KEYRING}"]
+    usual += [f"--aptopt={line}" for line in archive.apt_settings().splitlines()]
+    archive.run("mmdebstrap", *usual, f"--include={','.join(packages)}", *options, release, target, mirror)
 
 
 @contextlib.contextmanager
@@ -116,7 +98,7 @@ def build(release: str) -> Path:
         archive.ArchiveError: it can't be built.
     """
     release = suite(release)
-    recipe = hashlib.sha256(repr((PACKAGES[release], CHAFF, INSTALL)).encode()).hexdigest()[:10]
+    recipe = hashlib.sha256(repr((PACKAGES[release], CHAFF, SORT_QEMUS)).encode()).hexdigest()[:10]
     target = archive.CACHE / f"{release}-{recipe}"
     if target.is_dir():
         return target
@@ -125,10 +107,11 @@ def build(release: str) -> Path:
         if target.is_dir():  # another lab has built it meanwhile
             return target
         root = Path(folder) / "root"
-        debootstrap(release, root)
-        _let_apt_reach_its_sources(root)
-        run_in_private("sh", "-c", INSTALL, "sh", str(root), *PACKAGES[release])
-        for name in CHAFF:
-            shutil.rmtree(root / name, ignore_errors=name.startswith("usr/"))
+        root.mkdir()
+        options = [f"--dpkgopt=path-exclude={pattern}" for pattern in CHAFF]
+        options.append(f"--customize-hook={SORT_QEMUS}")
+        # All that is used of it, with whoever runs this as the owner.
+        options += [f"--customize-hook=copy-out /usr /etc {root}", "--format=null"]
+        bootstrap(release, "/dev/null", PACKAGES[release], *options)
         archive.keep(root, target)
     return target

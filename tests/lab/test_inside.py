@@ -15,18 +15,17 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from test_lab import GIB, VIRTIO_MEM, Commands, until
+from test_lab import GIB, NEEDS_NAMESPACES, VIRTIO_MEM, Commands, until
 
 COLLECTION = Path(__file__).resolve().parent.parent.parent
 RELEASES = ["forky", *(["trixie"] if os.environ.get("VIRTMEM_LABS") == "all" else [])]
 MIB = 1024**2
+pytestmark = NEEDS_NAMESPACES
 
 
 @pytest.fixture(params=RELEASES)
 def lab(request: pytest.FixtureRequest) -> t.Iterator[Commands]:
     """A lab that is up, with the collection where its user can read it, and a guest."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can run this lab")
     lab = Commands(Path(f"/tmp/vl-i-{os.getpid()}"), request.param)
     try:
         lab("up")

@@ -3,7 +3,7 @@
 
 """Checks of the labs themselves, through their command line and virsh: `pytest tests/lab`, in about a minute.
 
-They bring up labs of their own. What needs root is skipped without it.
+They bring up labs of their own. What needs root, or the right to make namespaces, is skipped without it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -94,12 +95,19 @@ def _steady(value: t.Callable[[], int], for_seconds: float = 2.5) -> int:
     return last
 
 
-def _processes(folder: Path) -> list[str]:
-    found = []
+def _entries(folder: Path) -> t.Iterator[Path]:
+    """What /proc has of a lab's processes."""
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):  # it may be gone by now
             if entry.name.isdigit() and f"={folder}/".encode() in (entry / "environ").read_bytes():
-                found.append((entry / "comm").read_text().strip())
+                yield entry
+
+
+def _processes(folder: Path) -> list[str]:
+    found = []
+    for entry in _entries(folder):
+        with contextlib.suppress(OSError):
+            found.append((entry / "comm").read_text().strip())
     return found
 
 
@@ -107,8 +115,11 @@ def _users(folder: Path) -> list[str]:
     return [user.pw_name for user in pwd.getpwall() if user.pw_dir == str(folder)]
 
 
-NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-EACH = [HERE, *(pytest.param(name, marks=NEEDS_ROOT) for name in ("trixie", "forky"))]
+NAMESPACES = ("unshare", "--user", "--map-root-user", "--mount", "true")
+NEEDS_NAMESPACES = pytest.mark.skipif(
+    os.geteuid() != 0 and subprocess.run(NAMESPACES, check=False).returncode != 0, reason="needs namespaces"
+)
+EACH = [HERE, *(pytest.param(name, marks=NEEDS_NAMESPACES) for name in ("trixie", "forky"))]
 # What is asked of the guests and not of libvirt is asked once.
 ONE = pytest.mark.parametrize("lab", [HERE], indirect=True, scope="module")
 
@@ -169,7 +180,7 @@ def test_up_cleans_up_after_a_crash(new: Commands) -> None:
     assert _processes(new.folder) == ["libvirtd"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@NEEDS_NAMESPACES
 def test_one_lab_down_leaves_the_other_up() -> None:
     here, other = (Commands(Path(f"/tmp/vl-b-{os.getpid()}"), release) for release in (HERE, "trixie"))
     try:
@@ -183,11 +194,58 @@ def test_one_lab_down_leaves_the_other_up() -> None:
         other("down")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root has it")
-def test_a_lab_that_needs_root_says_so_and_is_told_apart() -> None:
-    done = Commands(Path(f"/tmp/vl-r-{os.getpid()}"), "trixie").run("up")
+@pytest.fixture
+def other() -> t.Iterator[tuple[list[str], Path]]:
+    """What runs a command as a normal user with numbers in /etc/subuid, and a checkout of the lab that is theirs."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a user")
+    name, folder = f"vl-{os.getpid()}", Path(f"/tmp/vl-o-{os.getpid()}")
+    shutil.copytree(Path(COMMAND[1]).parent, folder / "tests" / "lab")
+    try:
+        subprocess.run(["useradd", "--home-dir", str(folder), "--no-create-home", name], check=True)
+        subprocess.run(["chown", "--recursive", name, str(folder)], check=True)
+        yield ["setpriv", f"--reuid={name}", f"--regid={name}", "--clear-groups", "env", f"HOME={folder}"], folder
+    finally:
+        subprocess.run(["userdel", name], check=True)
+        shutil.rmtree(folder)
+
+
+def test_a_user_without_root_has_the_labs_of_other_releases(other: tuple[list[str], Path]) -> None:
+    """The first time takes a minute: the root is made in a user namespace."""
+    user, folder = other
+
+    def lab(*arguments: str) -> str:
+        command = [
+            *user,
+            f"VIRTMEM_LAB_DIR={folder}/l",
+            COMMAND[0],
+            f"{folder}/tests/lab/lab.py",
+            "--release",
+            "trixie",
+        ]
+        return subprocess.run([*command, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    try:
+        lab("up")
+        lab("guest", "g", "--device", VIRTIO_MEM)
+        at_boot = json.loads(lab("guestinfo", "g"))["mem_total"]
+        lab("virsh", "update-memory-device", "g", "--alias", "ua-vm0", "--requested-size", "1GiB")
+        until(lambda: bool(json.loads(lab("guestinfo", "g"))["mem_total"] == at_boot + 1024**3))
+        owner = pwd.getpwnam(f"vl-{os.getpid()}").pw_uid
+        assert {entry.stat().st_uid for entry in _entries(folder / "l-trixie")} == {owner}
+        assert "trixie" in lab("inside", "cat", "/etc/os-release")
+    finally:
+        lab("down")
+
+
+def test_who_may_make_no_namespaces_is_told_so(other: tuple[list[str], Path]) -> None:
+    user, folder = other
+    (folder / "unshare").write_text("#!/bin/sh\nexit 1\n")
+    (folder / "unshare").chmod(0o755)
+    command = [*user, f"PATH={folder}:{os.environ['PATH']}", COMMAND[0], f"{folder}/tests/lab/lab.py"]
+    done = subprocess.run([*command, "--release", "trixie", "up"], capture_output=True, text=True, check=False)
     assert done.returncode == 77
-    assert "needs root" in done.stderr
+    assert "needs root here" in done.stderr
 
 
 def test_the_guest_sees_what_libvirt_says(lab: Commands) -> None:

@@ -271,7 +271,7 @@ def model(shop: Workshop, tally: Tally) -> None:
     venv = shop.node()
     for kind in (labs.HERE, *((labs.TRIXIE,) if THOROUGH else ()), labs.NEWEST):
         if not kind.is_there:
-            tally.skipped.append(f"the model against {kind.what}: only root can run that lab")
+            tally.skipped.append(f"the model against {kind.what}: this user can't run that lab")
             continue
         try:
             with labs.up(kind, "model") as lab:
@@ -288,7 +288,7 @@ def model(shop: Workshop, tally: Tally) -> None:
 def arch(shop: Workshop, tally: Tally) -> None:
     """Guests of other architectures: stopped ones, and with $VIRTMEM_LABS=all (THOROUGH) those that boot."""
     if not labs.NEWEST.is_there:
-        tally.skipped.append("other architectures: only root can run that lab")
+        tally.skipped.append("other architectures: this user can't run that lab")
         return
     venv = shop.node()
     env = {**shop.environment(venv), "VIRTMEM_LAB_PY": str(labs.LAB)}
@@ -370,7 +370,7 @@ def _target_faults(output: str) -> str:
 def integration(kind: labs.Kind, shop: Workshop, tally: Tally) -> None:
     """Every integration target on a lab of one kind."""
     if not kind.is_there:
-        tally.skipped.append(f"the targets on {kind.what}: only root can run that lab")
+        tally.skipped.append(f"the targets on {kind.what}: this user can't run that lab")
         return
     shop.folder_of_pythons()
     targets = _targets(kind)

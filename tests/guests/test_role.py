@@ -149,7 +149,7 @@ def guest() -> t.Iterator[Guest]:
         built = debian.build("bookworm")
     except archive.ArchiveError as error:
         pytest.fail(str(error))
-    folder = Path(tempfile.mkdtemp(prefix="vg-"))
+    folder = Path(tempfile.mkdtemp(prefix="vg-", dir="/tmp"))  # a short path, for its sockets
     folder.chmod(0o755)
     parts = ("kernel", "initramfs", "disk", "key")
     system = replace(built, **{part: folder / getattr(built, part).name for part in parts})

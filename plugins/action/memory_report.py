@@ -51,7 +51,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         try:
             fleet = _fleet.hosts_of(surveys)
         except VirtmemError as error:
-            raise _refused(f"{error.msg} {error.hint}", error.error_code) from error
+            raise _refused(f"{error.msg} {error.hint}", error.error_code) from None
         texts = {
             "index.html": _page.page(fleet, options["title"], f"{now:%Y-%m-%d %H:%M} UTC"),
             "virtmem.prom": _metrics.metrics(fleet, now.timestamp()),
@@ -105,7 +105,8 @@ def _write(folder: Path, texts: t.Mapping[str, str]) -> None:
         for name, path in aside.items():
             path.replace(folder / name)
     except OSError as error:
-        raise _refused(f"dest: {folder} can't be written on the controller: {error}.") from error
+        # Without the cause, which Ansible would add to the message once more.
+        raise _refused(f"dest: {folder} can't be written on the controller: {error}.") from None
     finally:
         for path in aside.values():
             path.unlink(missing_ok=True)

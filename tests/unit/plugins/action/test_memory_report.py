@@ -17,11 +17,13 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytest.importorskip("jinja2")  # what only a controller has
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.virtmem.libvirt.plugins.action import memory_report
+from ansible_collections.virtmem.libvirt.plugins.modules import memory_report as documentation
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.plugin_utils import test_report as made
 
 Dict = dict[str, t.Any]
@@ -159,6 +161,7 @@ def test_what_can_not_be_done_is_said_and_nothing_is_written(
     with pytest.raises(AnsibleActionFail, match=re.escape(told)) as failed:
         run(tmp_path, **arguments)
     assert failed.value.result["error_code"] == error_code
+    assert failed.value.__cause__ is None  # Ansible would say it twice
     assert list(tmp_path.iterdir()) == []
 
 
@@ -183,3 +186,11 @@ def test_half_a_file_is_never_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         run(tmp_path)
     assert [path.name for path in folder.iterdir()] == ["index.html"]
     assert (folder / "index.html").read_text() == "yesterday"
+
+
+def test_the_options_are_those_that_are_documented() -> None:
+    """Sanity compares them only where a module has both."""
+    documented = yaml.safe_load(documentation.DOCUMENTATION)["options"]
+    for option in documented.values():
+        del option["description"]
+    assert documented == memory_report._OPTIONS

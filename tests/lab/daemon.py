@@ -192,11 +192,13 @@ def _can_open_kvm(lab: Lab) -> bool:
     return KVM.exists() and bool(KVM.stat().st_mode & 0o006)
 
 
+# A user namespace of a normal user.
+_AS_ITS_ROOT = ("unshare", "--user", "--map-root-user")
+
+
 def may_make_namespaces() -> bool:
     """Whether a normal user may, which depends on the distribution."""
-    asked = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "true"], capture_output=True, check=False
-    )
+    asked = subprocess.run([*_AS_ITS_ROOT, "--mount", "true"], capture_output=True, check=False)
     return asked.returncode == 0
 
 
@@ -210,9 +212,9 @@ def _libvirtd() -> str:
 def _command(lab: Lab) -> list[str]:
     """What starts the daemon: itself, as the lab's user, behind enter.sh where its surroundings are not to be ours."""
     if lab.release is not None:
-        return _inside(lab, str(release.build(lab.release)), "/usr/sbin/libvirtd")
+        return _inside(lab, "/usr/sbin/libvirtd")
     if _can_open_kvm(lab) and (lab.user is not None or may_make_namespaces()):
-        return _inside(lab, "", _libvirtd())
+        return _inside(lab, _libvirtd())
     return [_libvirtd()] if lab.user is None else [*_dropped(lab.user), _libvirtd()]
 
 
@@ -221,14 +223,15 @@ def _dropped(name: str) -> list[str]:
     return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
 
-def _inside(lab: Lab, root: str, *command: str) -> list[str]:
+def _inside(lab: Lab, *command: str) -> list[str]:
     """A command as the lab's user, in a mount namespace of its own, in a release's root or the machine's."""
     if lab.user is not None:
         private, back = ["unshare"], _dropped(lab.user)
     else:
         # As root of a user namespace it may mount; as itself again, in one more, libvirtd is a session daemon.
-        private = ["unshare", "--user", "--map-root-user"]
+        private = [*_AS_ITS_ROOT]
         back = ["unshare", "--user", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}"]
+    root = "" if lab.release is None else str(release.build(lab.release))
     enter = [*private, "--mount", "--propagation", "private", str(HERE / "enter.sh")]
     return [*enter, str(lab.folder), root, *back, *command]
 
@@ -244,7 +247,7 @@ def inside(lab: Lab, command: t.Sequence[str]) -> int:
     """
     connect(lab).close()
     if lab.release is not None:
-        command = _inside(lab, str(release.build(lab.release)), *command)
+        command = _inside(lab, *command)
     elif lab.user is not None:
         command = [*_dropped(lab.user), *command]
     return subprocess.run(command, cwd="/", env=_environment(lab), stdin=subprocess.DEVNULL, check=False).returncode

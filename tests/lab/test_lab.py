@@ -24,6 +24,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from daemon import may_make_namespaces
 
 # The checkout's, where these tests run from a copy: it keeps what took long to make.
 COMMAND = ("/usr/bin/python3", os.environ.get("VIRTMEM_LAB_PY") or str(Path(__file__).with_name("lab.py")))
@@ -115,10 +116,7 @@ def _users(folder: Path) -> list[str]:
     return [user.pw_name for user in pwd.getpwall() if user.pw_dir == str(folder)]
 
 
-NAMESPACES = ("unshare", "--user", "--map-root-user", "--mount", "true")
-NEEDS_NAMESPACES = pytest.mark.skipif(
-    os.geteuid() != 0 and subprocess.run(NAMESPACES, check=False).returncode != 0, reason="needs namespaces"
-)
+NEEDS_NAMESPACES = pytest.mark.skipif(os.geteuid() != 0 and not may_make_namespaces(), reason="needs namespaces")
 EACH = [HERE, *(pytest.param(name, marks=NEEDS_NAMESPACES) for name in ("trixie", "forky"))]
 # What is asked of the guests and not of libvirt is asked once.
 ONE = pytest.mark.parametrize("lab", [HERE], indirect=True, scope="module")

@@ -151,7 +151,14 @@ _NUMBERS = {
 }
 
 
+def _refuse_yes_no(option: str, value: object, hint: str) -> None:
+    """To Ansible, yes and no are numbers as they are to Python."""
+    if isinstance(value, bool):
+        raise _invalid(option, value, "is not a number", hint)
+
+
 def _number(option: str, value: int) -> int:
+    _refuse_yes_no(option, value, _NUMBERS[option])
     if not 0 <= value <= _LARGEST_ID:
         raise _invalid(option, value, f"is not between 0 and {_LARGEST_ID}", _NUMBERS[option])
     return value
@@ -223,6 +230,7 @@ def patience_from(params: t.Mapping[str, t.Any]) -> Patience:
     from ._apply.task import Patience
 
     for option, least in (("wait_timeout", 0), ("wait_sleep", 1)):
+        _refuse_yes_no(option, params[option], "Give a number of seconds.")
         if not least <= params[option] <= _LONGEST:
             why = f"is not between {least} and {_LONGEST} seconds"
             raise _invalid(option, params[option], why, f"Give {least} or more.")

@@ -196,7 +196,7 @@ _SENSIBLE: dict[str, st.SearchStrategy[t.Any]] = {
             "pmem": st.booleans(),
         },
     ),
-    "slot": st.sampled_from([0, 1, 15, 16, "3"]),
+    "slot": st.sampled_from([0, 1, 15, 16, "3", True]),
     "base": st.sampled_from(["0x140000000", "0x100000000", 4294967296, "5368709120", "0xffffffffffffffff"]),
     "scope": st.sampled_from(["auto", "auto", "live", "config", "both"]),
     "resize": st.sampled_from(["any", "grow", "shrink", "never"]),
@@ -205,7 +205,7 @@ _SENSIBLE: dict[str, st.SearchStrategy[t.Any]] = {
 _WAITING: dict[str, st.SearchStrategy[t.Any]] = {
     "wait": st.booleans(),
     "wait_timeout": st.sampled_from([0, 1, 120, "7", 10**9]),
-    "wait_sleep": st.sampled_from([1, 2, "1"]),
+    "wait_sleep": st.sampled_from([1, 2, "1", True]),
     "wait_tolerance": st.sampled_from(["0", "5%", "64MiB", "100%", "0%", 0]),
     "verify": st.sampled_from(["auto", "passive", "required", "none"]),
 }

@@ -96,3 +96,16 @@ class VirtmemError(Exception):
         self.msg = msg
         self.details = dict(details or {})
         self.hint = hint
+
+
+def unreadable(msg: str) -> VirtmemError:
+    """The error of XML that libvirt would not write.
+
+    Args:
+        msg: what could not be read, and why.
+    """
+    hint = (
+        "Look at it with virsh dumpxml (virsh capabilities, if it is the host's). If there is nothing wrong with it, "
+        "report it with this message: https://github.com/virtmem/ansible-libvirt/issues."
+    )
+    return VirtmemError("invalid_xml", msg, {}, hint)

@@ -234,7 +234,10 @@ def selector(domain: Domain, live: Device | None, config: Device | None) -> dict
     slot = {"slot": sides[0].slot} if sides[0].slot is not None else {}
     attempts: list[dict[str, t.Any]] = [{"alias": alias}] if alias else [{}, slot]
     problem = VirtmemError(
-        "ambiguous_device", "It has no user alias, and nothing else distinguishes it from other devices."
+        "ambiguous_device",
+        "It has no user alias, and nothing else distinguishes it from other devices.",
+        {"candidates": [_summary(device) for device in sides]},
+        "Give it an alias: declare it with all that it has, an alias of your own and adopt: true.",
     )
     for attempt in attempts:
         try:

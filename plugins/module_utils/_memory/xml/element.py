@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from .. import models
 from ..device import parse_nodeset
-from ..errors import VirtmemError
+from ..errors import unreadable
 from ..properties import ADDRESS, FLAG, NODESET, NUMBER, PROPERTIES, SIZE, TEXT, YES_NO, Property
 from ..size import KIB, UNITS, align_up
 
@@ -66,9 +66,9 @@ def parse(text: str) -> Element:
     try:
         root = etree.fromstring(text.encode(), _parser())
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise VirtmemError("invalid_xml", f"libvirt's XML could not be read: {error}") from error
+        raise unreadable(f"libvirt's XML could not be read: {error}") from error
     if root.getroottree().docinfo.internalDTD is not None:
-        raise VirtmemError("invalid_xml", "libvirt's XML has a document type, which libvirt never writes.")
+        raise unreadable("libvirt's XML has a document type, which libvirt never writes.")
     return root
 
 

@@ -13,7 +13,7 @@ import typing as t
 
 from .. import models
 from ..device import Definition, Device, Host
-from ..errors import VirtmemError
+from ..errors import unreadable
 from ..models import MODELS
 from ..properties import Property
 from ..size import KIB, UNITS, align_up
@@ -91,9 +91,9 @@ def device_of(element: Element, position: int = -1) -> Device:
         values["current"] = None if current is None else to_bytes(current)
         values["address"] = _bus_address(places.get("address"))
     except (KeyError, ValueError) as error:
-        raise VirtmemError("invalid_xml", f"A memory device's XML could not be read: {error}") from error
+        raise unreadable(f"A memory device's XML could not be read: {error}") from error
     if values.get("size") is None or not values["model"]:
-        raise VirtmemError("invalid_xml", "A memory device's XML has no model or no size.")
+        raise unreadable("A memory device's XML has no model or no size.")
     return Device(xml=text_of(element), position=position, **values)
 
 
@@ -146,7 +146,7 @@ def read_definition(text: str) -> Definition:
             other_aliases=frozenset(aliases.difference([item.alias for item in devices], [""])),
         )
     except (KeyError, ValueError) as error:
-        raise VirtmemError("invalid_xml", f"The domain's XML could not be read: {error}") from error
+        raise unreadable(f"The domain's XML could not be read: {error}") from error
 
 
 def read_host(text: str, domain_capabilities: str | None = None) -> Host:
@@ -173,7 +173,7 @@ def read_host(text: str, domain_capabilities: str | None = None) -> Host:
             page_sizes=frozenset(_page_size(pages) for pages in root.findall("host/cpu/pages")),
         )
     except (KeyError, ValueError) as error:
-        raise VirtmemError("invalid_xml", f"The host's capabilities could not be read: {error}") from error
+        raise unreadable(f"The host's capabilities could not be read: {error}") from error
 
 
 def newest_machine(capabilities: str) -> int | None:

@@ -14,7 +14,7 @@ import contextlib
 import typing as t
 
 from ..device import Device, Readiness, format_nodeset
-from ..errors import VirtmemError
+from ..errors import VirtmemError, unreadable
 from ..properties import ADDRESS, FLAG, NODESET, SIZE, YES_NO, Property
 from ..size import KIB, align_up
 
@@ -224,7 +224,7 @@ def _grow_totals(root: Element, grown: int) -> None:
         try:
             now = to_bytes(total)
         except (KeyError, ValueError) as error:
-            raise VirtmemError("invalid_xml", f"The domain's <{tag}> could not be read: {error}") from error
+            raise unreadable(f"The domain's <{tag}> could not be read: {error}") from error
         total.text = _written(max(0, now + grown), SIZE)
         total.set("unit", "KiB")
 

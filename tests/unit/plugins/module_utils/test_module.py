@@ -100,6 +100,10 @@ def test_the_module_has_no_options_but_those() -> None:
         ({"source": {"nodemask": "a-b"}}, "invalid_option", "source.nodemask"),
         ({"wait_timeout": -1}, "invalid_option", "wait_timeout"),
         ({"wait_sleep": 0}, "invalid_option", "wait_sleep"),
+        ({"node": True}, "invalid_option", "node"),
+        ({"slot": False}, "invalid_option", "slot"),
+        ({"wait_timeout": True}, "invalid_option", "wait_timeout"),
+        ({"wait_sleep": True}, "invalid_option", "wait_sleep"),
         ({"wait_tolerance": "101%"}, "invalid_quantity", "wait_tolerance"),
     ],
 )
@@ -135,6 +139,13 @@ def test_a_memory_that_can_not_be_read_is_told_as_it_must_be_written(text: str, 
 def test_a_memory_in_any_unit() -> None:
     assert _options.guest_from({**DEFAULTS, "memory": "6144 M"}).memory == 6 * GIB
     assert _options.guest_from({**DEFAULTS, "memory": "2049KiB"}).memory == 2049 * 1024
+
+
+@pytest.mark.parametrize("option", ["slots", "spare_ports", "statistics_period"])
+def test_yes_is_no_number_of_a_guest_either(option: str) -> None:
+    with pytest.raises(VirtmemError, match=f"^{option}: .True. is not a number") as caught:
+        _options.guest_from({**DEFAULTS, "memory": None, option: True})
+    assert caught.value.error_code == "invalid_option"
 
 
 @pytest.mark.parametrize("option", ["node", "slot", "wait_timeout"])

@@ -100,6 +100,21 @@ def test_every_code_that_is_decided_on_is_in_the_table(path: str, codes: set[str
     assert codes <= set(ERROR_CODES), path
 
 
+def _without_hint(tree: ast.AST) -> list[int]:
+    """The lines of errors that say no way out."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    errors = [call for call in calls if t.cast(ast.Name, call.func).id == "VirtmemError"]
+    return [
+        call.lineno for call in errors if len(call.args) < 4 and not any(item.arg == "hint" for item in call.keywords)
+    ]
+
+
+@pytest.mark.parametrize("path", TREES)
+def test_every_error_says_a_way_out(path: str) -> None:
+    assert not _without_hint(TREES[path])
+    assert _without_hint(ast.parse("VirtmemError('a', 'b')"))
+
+
 def test_every_code_in_the_table_is_raised_somewhere() -> None:
     assert set(ERROR_CODES) == set().union(*everywhere(raised).values())
 

@@ -182,8 +182,14 @@ def pairs(domain: Domain) -> list[tuple[Device | None, Device | None]]:
     A user alias joins two sides; then being alike does, first if neither side has an alias. If several are alike
     it makes no difference which of them are joined.
     """
-    live = list(domain.live.devices) if domain.live else []
-    config = list(domain.config.devices) if domain.config else []
+    return _joined(*(_devices(domain.scope(scope)) for scope in (LIVE, CONFIG)))
+
+
+def _devices(definition: Definition | None) -> list[Device]:
+    return list(definition.devices) if definition is not None else []
+
+
+def _joined(live: t.Sequence[Device], config: list[Device]) -> list[tuple[Device | None, Device | None]]:
     twins: dict[int, Device] = {}
     for fits in (_by_name, _nameless_alike, _alike):
         for place, device in enumerate(live):
@@ -197,11 +203,15 @@ def pairs(domain: Domain) -> list[tuple[Device | None, Device | None]]:
 def others(
     domain: Domain, found: t.Iterable[t.Mapping[str, Device | None]]
 ) -> t.Iterator[tuple[Device | None, Device | None]]:
-    """The devices of the domain that are none of these, each once with both its sides."""
-    named = [device for sides in found for device in sides.values() if device is not None]
-    for pair in pairs(domain):
-        if not any(device is side for device in named for side in pair):
-            yield pair
+    """The devices of the domain that are none of these, each once with both its sides.
+
+    One that is alike on the other side only, and is not meant there, is one of the others.
+    """
+    named = {id(device) for sides in found for device in sides.values() if device is not None}
+    live, config = (
+        [device for device in _devices(domain.scope(scope)) if id(device) not in named] for scope in (LIVE, CONFIG)
+    )
+    yield from _joined(live, config)
 
 
 def alias_of(*sides: Device | None) -> str | None:

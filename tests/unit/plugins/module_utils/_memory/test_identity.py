@@ -11,7 +11,14 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import identity
-from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import CONFIG, LIVE, Device, Domain, Wish
+from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
+    CONFIG,
+    LIVE,
+    Definition,
+    Device,
+    Domain,
+    Wish,
+)
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, MIB
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
@@ -273,6 +280,26 @@ def test_an_alias_joins_before_likeness_does_whatever_the_order() -> None:
 def test_a_device_without_alias_is_joined_with_one_that_has_none_either_first() -> None:
     assert paired(["ua-b", "dimm0"], [None]) == [("ua-b", None), ("dimm0", "nameless")]
     assert paired(["dimm0", "dimm1"], ["ua-a"]) == [("dimm0", "ua-a"), ("dimm1", None)]
+
+
+def left(live: list[str | None], config: list[str | None], *named: tuple[str, int]) -> list[tuple[t.Any, t.Any]]:
+    """The devices, by alias or `nameless`, that remain beside those at these places of a scope."""
+    domain = helpers.domain(
+        helpers.definition(*(helpers.dimm(alias=alias) for alias in live)),
+        helpers.definition(*(helpers.dimm(alias=alias) for alias in config)),
+    )
+    found = [{scope: t.cast(Definition, domain.scope(scope)).devices[place]} for scope, place in named]
+    return [
+        tuple((side.alias or "nameless") if side else None for side in pair) for pair in identity.others(domain, found)
+    ]
+
+
+def test_what_is_only_alike_on_the_other_side_is_one_of_the_others() -> None:
+    """What must go by its name takes nothing with it that only looks like it; so that is nobody's, and is told."""
+    assert left(["ua-a"], [None], ("live", 0)) == [(None, "nameless")]
+    assert left(["ua-a", "ua-b"], ["ua-a", None], ("live", 1)) == [("ua-a", "ua-a"), (None, "nameless")]
+    assert left(["ua-a", "dimm1"], [None], ("live", 0)) == [("dimm1", "nameless")]
+    assert left(["ua-a"], ["ua-a"], ("live", 0), ("config", 0)) == []
 
 
 @pytest.mark.parametrize("state", ["present", "absent"])

@@ -152,6 +152,7 @@ def judge(now: Account, before: Account | None = None) -> Verdict:
             had = judge(before)
             return Verdict(False, min(lacking + (before.plugged if had.is_suspect else had.missing), now.plugged))
     usual, ever = (_bound(now.boot, bound) for bound in (_USUALLY_KEPT, _EVER_KEPT))
+    ever += now.plugged // _MAP  # the map of a DIMM may be in the DIMM, however small the boot memory is
     # Nothing of what is plugged is online, if what is left then is what a kernel keeps.
     all_offline = now.kept - now.plugged >= _bound(now.boot, _LEAST_KEPT)
     if now.kept > ever and now.plugged:

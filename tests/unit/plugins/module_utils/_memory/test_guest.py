@@ -14,7 +14,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.guest import Account
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import GIB, KIB, MIB
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils import _helpers as helpers
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 # Boot memory and MemTotal in KiB: Debian 12's cloud kernel, without devices.
@@ -67,6 +67,7 @@ def test_without_anything_plugged_there_is_nothing_to_be_offline() -> None:
     assert guest.judge(counted(GIB, 700 * MIB)).usable is True
 
 
+@example(boot=256 * MIB, kept=MIB, had=0, grown=4 * GIB, online=31, balloon=0)  # all that a small guest may keep
 @given(
     boot=st.integers(256, 65536).map(lambda mib: mib * MIB),
     kept=st.integers(0, 100).map(lambda mib: mib * MIB),
@@ -93,6 +94,13 @@ def test_growth_is_usable_when_and_only_when_the_total_grows_by_it(
 def test_what_may_all_be_offline_is_warned_of(offline: int, plugged: int, suspect: bool) -> None:
     """512 MiB with a usual kernel. A crash kernel beside a little that is plugged can't be told from it."""
     assert guest.judge(counted(512 * MIB, 107 * MIB + offline, plugged)).is_suspect == (suspect and offline < 149 * MIB)
+
+
+def test_the_map_of_a_large_dimm_is_not_taken_for_memory_that_is_offline() -> None:
+    """With memmap_on_memory a kernel keeps it of the DIMM: 64 MiB of 4 GiB, here beside 105 of 256 MiB of its own."""
+    before, now = counted(256 * MIB, 105 * MIB), counted(256 * MIB, 169 * MIB, 4 * GIB)
+    assert guest.judge(now, before).usable is True
+    assert guest.judge(now).usable is not False
 
 
 def test_shrinking_proves_nothing_of_what_was_offline_before() -> None:

@@ -53,9 +53,9 @@ options:
       - With V(auto), a running guest that grows is waited for until its own total has grown by what was plugged. If it
         never does, the task fails with RV(error_code=not_usable). If nobody polls the statistics, or only seldom (less
         than every 5 s), a task that changes the running guest has them polled every second as long as it lasts; the
-        running domain's XML is then as before. A task that is killed leaves the polling on, which harms nobody. A task
-        that finds nothing to do switches it on only if the guest's last word, however old, does not account for what
-        is plugged.
+        running domain's XML is then as before. A task that is killed leaves the polling on, which harms nobody; one
+        that can't set it back says so in a warning. A task that finds nothing to do switches it on only if the guest's
+        last word, however old, does not account for what is plugged.
       - With V(passive), only statistics that are polled anyway are used.
       - With V(required), a guest that says nothing of itself is an error too, RV(error_code=not_verified), before it
         is asked for anything.

@@ -45,9 +45,15 @@ def _device(domain: Domain, plan: DevicePlan, planned_only: bool, tolerance: siz
 def _warnings(job: Job) -> t.Iterator[str]:
     """What to know of a domain, whatever became of it."""
     yield from job.plan.warnings if job.plan else ()
-    verdict = job.witness.word.verdict
+    witness, name = job.witness, job.order.domain
+    if witness.left_on is not None:
+        yield (
+            f"{name}: the task had the balloon's statistics polled while it lasted, and could not set that back: "
+            f"{witness.left_on} Set it back with virsh dommemstat {name} --period {witness.restores or 0} --live."
+        )
+    verdict = witness.word.verdict
     if verdict.is_suspect and verdict.reason and job.error is None:
-        yield f"{job.order.domain}: {verdict.reason}"
+        yield f"{name}: {verdict.reason}"
 
 
 @dataclass

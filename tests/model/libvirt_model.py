@@ -849,6 +849,7 @@ class Connection:
     killed: bool = False  # nothing of the process runs any longer, not even what it does at its end
     interrupted: bool = False
     log: list[tuple[str, str]] = field(default_factory=list)  # what was changed, of what
+    looked: int = 0  # at which call all of a domain was read last
     events: list[Event] = field(default_factory=list)
     watched: set[str] = field(default_factory=set)
     turn: threading.RLock = field(default_factory=threading.RLock)  # many domains are read by threads
@@ -946,7 +947,10 @@ class Connection:
                 saved_xml=dumped(saved) if saved is not None else None,
             )
 
-        return t.cast(_libvirt.Reading, self._call(look))
+        reading = t.cast(_libvirt.Reading, self._call(look))
+        if CONFIG in scopes:
+            self.looked = self.calls
+        return reading
 
     def attach(self, uuid: str, scope: str, xml: str) -> None:
         """As the daemon's."""

@@ -531,7 +531,12 @@ class Promises(RuleBasedStateMachine):
         assert self.libvirt.now - began < PATIENCE.timeout + 5
         if job is not None and not connection.broken and not meddled and self.machine.live is not None:
             # What a task whose connection broke has left on stays as it is.
-            assert self.polling() in (polled, declaration.statistics_period or 0), "a task's own polling ends with it"
+            if job.witness.left_on is None:
+                assert self.polling() in (polled, declaration.statistics_period or 0), (
+                    "a task's own polling ends with it"
+                )
+            else:
+                assert faults, "it says that it could not end it"
         if UUID not in self.libvirt.machines:
             assert job is None or job.error is not None or not job.steps
             return job
@@ -556,7 +561,9 @@ class Promises(RuleBasedStateMachine):
         if job is not None and job.error is not None:
             self.declared_error(job.error)
         elif job is not None:
-            self.delivered(declaration, job)
+            # What someone does after a task's last look, the task can't know.
+            if not (meddled and any(fault.at > connection.looked for fault in connection.faults)):
+                self.delivered(declaration, job)
             if not meddled:
                 self.kept(before, declaration)
 

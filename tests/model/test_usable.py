@@ -13,6 +13,7 @@ pytest.importorskip("libvirt")
 
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Job
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Wish
+from ansible_collections.virtmem.libvirt.plugins.module_utils._report import Report
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
 from ansible_collections.virtmem.libvirt.tests.model.tasks import (
     GIB,
@@ -77,6 +78,27 @@ def test_a_growth_is_delivered_when_the_guest_counts_it(guest: str, polled: int,
     host.bring_online("a")
     assert codes(run(host, {"a": declaration}, timeout=5)) == [None]
     assert period(host) == (str(polled) if polled else None)
+
+
+@pytest.mark.parametrize("polled", [0, 8])
+def test_polling_that_can_not_be_set_back_is_told(polled: int) -> None:
+    """Another job holds the domain when the task is through: it is green, and says what it has left on."""
+    host = elastic(period=polled)
+    calm = model.Connection(host)
+    run(host, {"a": GROW}, calm)
+    assert period(host) == (str(polled) if polled else None)
+
+    def hold(_connection: model.Connection) -> None:
+        raise model.Refused(model.TIMEOUT, "cannot acquire state change lock")
+
+    host = elastic(period=polled)
+    held = model.Connection(host, [model.Fault(calm.calls, hold)])
+    report = Report(wants_diff=False, planned_only=False)
+    report.jobs = run(host, {"a": GROW}, held)
+    assert codes(report.jobs) == [None]
+    assert period(host) == "1"
+    (warning,) = report.warnings
+    assert warning.endswith(f" Set it back with virsh dommemstat a --period {polled} --live.")
 
 
 @pytest.mark.parametrize("verify", ["passive", "none"])

@@ -289,19 +289,23 @@ def add_word(task: Task, job: Running, error: VirtmemError) -> None:
 def end(task: Task) -> None:
     """Sets the polling back as it was, and hears the last word of those that were not listened to."""
     for job in task.jobs:
-        # The connection is gone, or the domain. Polling that stays on harms nobody, and what went wrong was reported.
-        with contextlib.suppress(VirtmemError):
-            if job.witness.polled:
-                _switch_off(task, job)
-            elif job.done and job.witness.since is None and asks(job.plan, task.patience):
+        if job.witness.polled:
+            _switch_off(task, job)
+        elif job.done and job.witness.since is None and asks(job.plan, task.patience):
+            with contextlib.suppress(VirtmemError):  # it is only told
                 _hear_last(task, job)
 
 
 def _switch_off(task: Task, job: Running) -> None:
-    live = task.observer.observe(job.uuid, (LIVE,)).live
-    # Someone else may have set it meanwhile, and a guest that was started anew has what is configured.
-    if live is not None and live.period == PERIOD:
-        task.hypervisor.poll_statistics(job.uuid, LIVE, job.witness.restores or 0)
+    """Sets the polling back, or notes why it stays on, which harms nobody, and which nobody has asked for."""
+    try:
+        live = task.observer.observe(job.uuid, (LIVE,)).live
+        # Someone else may have set it meanwhile, and a guest that was started anew has what is configured.
+        if live is not None and live.period == PERIOD:
+            task.hypervisor.poll_statistics(job.uuid, LIVE, job.witness.restores or 0)
+    except VirtmemError as error:
+        if error.error_code not in ("domain_vanished", "domain_stopped"):
+            job.witness.left_on = error.msg
 
 
 def _hear_last(task: Task, job: Running) -> None:

@@ -28,6 +28,7 @@ class Witness:
     listens: bool = False  # whether the wait lasts until the guest itself says that it can use its memory
     before: Account | None = None  # as it was before the first step
     restores: int | None = None  # the period that this task has replaced by its own, 0 for none; None if it has not
+    left_on: str | None = None  # why that could not be taken back in the end
     heard: float = 0.0  # when the newest report came
     since: float | None = None  # when libvirt's sizes were as they must be
     said_since: Statistics | None = None  # the newest report at that time

@@ -269,7 +269,14 @@ def test_a_library_that_is_missing_is_named_with_its_package(
     assert set(answer) - BY_ANSIBLE == ALWAYS | ON_FAILURE
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+@pytest.fixture(name="number", params=[signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def heeded(request: pytest.FixtureRequest) -> t.Iterator[signal.Signals]:
+    """Each of the signals, heeded even if whoever runs the tests has it ignored, as nohup does."""
+    former = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, former)
+
+
 def test_a_signal_before_anything_is_changed_is_answered(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:

@@ -282,7 +282,7 @@ def test_a_device_without_alias_is_joined_with_one_that_has_none_either_first() 
     assert paired(["dimm0", "dimm1"], ["ua-a"]) == [("dimm0", "ua-a"), ("dimm1", None)]
 
 
-def left(live: list[str | None], config: list[str | None], *named: tuple[str, int]) -> list[tuple[t.Any, t.Any]]:
+def left(live: list[str | None], config: list[str | None], *named: tuple[str, int]) -> list[tuple[t.Any, ...]]:
     """The devices, by alias or `nameless`, that remain beside those at these places of a scope."""
     domain = helpers.domain(
         helpers.definition(*(helpers.dimm(alias=alias) for alias in live)),

@@ -128,8 +128,10 @@ def plan_or_error(domain: Domain, declaration: Declaration, versions: Versions, 
 
 
 def _waiting(plan: Plan) -> set[str]:
-    """The devices that the restart brings or takes."""
-    return {item.wish.describe() for item in plan.devices if item.restart_reasons}
+    """The devices that the restart brings or takes; what must go by the name that the guest has it under."""
+    waiting = [item for item in plan.devices if item.restart_reasons]
+    named = [(item, item.before[LIVE] if item.undeclared else None) for item in waiting]
+    return {item.wish.describe() if live is None else f"{live.alias} of the guest" for item, live in named}
 
 
 @given(domain=domains(), declaration=declarations(), versions=VERSIONS)

@@ -151,17 +151,21 @@ _NUMBERS = {
 }
 
 
-def _refuse_yes_no(option: str, value: object, hint: str) -> None:
-    """To Ansible, yes and no are numbers as they are to Python."""
+def _check_between(option: str, value: float, least: int, most: int, hint: str, unit: str = "") -> None:
+    """Also refuses what is no number at all, and yes and no, which are numbers to Ansible as they are to Python."""
     if isinstance(value, bool):
         raise _invalid(option, value, "is not a number", hint)
+    if not least <= value <= most:
+        raise _invalid(option, value, f"is not between {least} and {most}{unit}", hint)
 
 
 def _number(option: str, value: int) -> int:
-    _refuse_yes_no(option, value, _NUMBERS[option])
-    if not 0 <= value <= _LARGEST_ID:
-        raise _invalid(option, value, f"is not between 0 and {_LARGEST_ID}", _NUMBERS[option])
+    _check_between(option, value, 0, _LARGEST_ID, _NUMBERS[option])
     return value
+
+
+def _check_seconds(option: str, value: float, least: int = 0) -> None:
+    _check_between(option, value, least, _LONGEST, f"Give {least} or more.", " seconds")
 
 
 def _address(option: str, text: str) -> int:
@@ -229,11 +233,8 @@ def patience_from(params: t.Mapping[str, t.Any]) -> Patience:
     """
     from ._apply.task import Patience
 
-    for option, least in (("wait_timeout", 0), ("wait_sleep", 1)):
-        _refuse_yes_no(option, params[option], "Give a number of seconds.")
-        if not least <= params[option] <= _LONGEST:
-            why = f"is not between {least} and {_LONGEST} seconds"
-            raise _invalid(option, params[option], why, f"Give {least} or more.")
+    _check_seconds("wait_timeout", params["wait_timeout"])
+    _check_seconds("wait_sleep", params["wait_sleep"], 1)
     return Patience(
         wait=params["wait"],
         timeout=params["wait_timeout"],
@@ -366,9 +367,7 @@ def selection_from(params: t.Mapping[str, t.Any]) -> Selection:
     """
     from ._memory.inventory.results import Selection
 
-    # Also refuses what is no number at all.
-    if not 0 <= params["timeout"] <= _LONGEST:
-        raise _invalid("timeout", params["timeout"], f"is not between 0 and {_LONGEST} seconds", "Give 0 or more.")
+    _check_seconds("timeout", params["timeout"])
     for name in params["domains"] or ():
         _plain("domains", name, LONGEST_NAME)
     aliases = params["aliases"]

@@ -49,7 +49,7 @@ def _warnings(job: Job) -> t.Iterator[str]:
     if witness.left_on is not None:
         yield (
             f"{name}: the task had the balloon's statistics polled while it lasted, and could not set that back: "
-            f"{witness.left_on} Set it back with virsh dommemstat {name} --period {witness.restores or 0} --live."
+            f"{witness.left_on} Set it back with virsh dommemstat {name} --period {witness.restores} --live."
         )
     verdict = witness.word.verdict
     if verdict.is_suspect and verdict.reason and job.error is None:

@@ -304,7 +304,7 @@ def _switch_off(task: Task, job: Running) -> None:
         if live is not None and live.period == PERIOD:
             task.hypervisor.poll_statistics(job.uuid, LIVE, job.witness.restores or 0)
     except VirtmemError as error:
-        if error.error_code not in ("domain_vanished", "domain_stopped"):
+        if error.error_code != "domain_vanished":
             job.witness.left_on = error.msg
 
 

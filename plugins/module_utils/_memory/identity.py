@@ -182,14 +182,21 @@ def pairs(domain: Domain) -> list[tuple[Device | None, Device | None]]:
     A user alias joins two sides; then being alike does, first if neither side has an alias. If several are alike
     it makes no difference which of them are joined.
     """
-    return _joined(*(_devices(domain.scope(scope)) for scope in (LIVE, CONFIG)))
+    return others(domain, ())
 
 
-def _devices(definition: Definition | None) -> list[Device]:
-    return list(definition.devices) if definition is not None else []
+def others(
+    domain: Domain, found: t.Iterable[t.Mapping[str, Device | None]]
+) -> list[tuple[Device | None, Device | None]]:
+    """The devices of the domain that are none of these, in pairs.
 
-
-def _joined(live: t.Sequence[Device], config: list[Device]) -> list[tuple[Device | None, Device | None]]:
+    One that is alike on the other side only, and is not meant there, is one of the others.
+    """
+    named = {id(device) for sides in found for device in sides.values() if device is not None}
+    live, config = (
+        [device for device in (definition.devices if definition is not None else ()) if id(device) not in named]
+        for definition in (domain.live, domain.config)
+    )
     twins: dict[int, Device] = {}
     for fits in (_by_name, _nameless_alike, _alike):
         for place, device in enumerate(live):
@@ -198,20 +205,6 @@ def _joined(live: t.Sequence[Device], config: list[Device]) -> list[tuple[Device
                 twins[place] = twin
                 config.remove(twin)
     return [*((device, twins.get(place)) for place, device in enumerate(live)), *((None, device) for device in config)]
-
-
-def others(
-    domain: Domain, found: t.Iterable[t.Mapping[str, Device | None]]
-) -> t.Iterator[tuple[Device | None, Device | None]]:
-    """The devices of the domain that are none of these, each once with both its sides.
-
-    One that is alike on the other side only, and is not meant there, is one of the others.
-    """
-    named = {id(device) for sides in found for device in sides.values() if device is not None}
-    live, config = (
-        [device for device in _devices(domain.scope(scope)) if id(device) not in named] for scope in (LIVE, CONFIG)
-    )
-    yield from _joined(live, config)
 
 
 def alias_of(*sides: Device | None) -> str | None:
@@ -243,12 +236,7 @@ def selector(domain: Domain, live: Device | None, config: Device | None) -> dict
     properties = {name: getattr(sides[0], name) for name in ("model", "node", "path")}
     slot = {"slot": sides[0].slot} if sides[0].slot is not None else {}
     attempts: list[dict[str, t.Any]] = [{"alias": alias}] if alias else [{}, slot]
-    problem = VirtmemError(
-        "ambiguous_device",
-        "It has no user alias, and nothing else distinguishes it from other devices.",
-        {"candidates": [_summary(device) for device in sides]},
-        "Give it an alias: declare it with all that it has, an alias of your own and adopt: true.",
-    )
+    problem: VirtmemError | None = None
     for attempt in attempts:
         try:
             found = select_all(domain, Wish(**(attempt if alias else {**properties, **attempt})))
@@ -257,7 +245,12 @@ def selector(domain: Domain, live: Device | None, config: Device | None) -> dict
             continue
         if found[LIVE] is live and found[CONFIG] is config:
             return attempt
-    raise problem
+    raise problem or VirtmemError(
+        "ambiguous_device",
+        "It has no user alias, and nothing else distinguishes it from other devices.",
+        {"candidates": [_summary(device) for device in sides]},
+        "Give it an alias: declare it with all that it has, an alias of your own and adopt: true.",
+    )
 
 
 # --- the same device without, or not yet with, an alias

@@ -22,6 +22,12 @@ TREES = {
 CODE = re.compile(r"[a-z]+(_[a-z]+)+|unsupported")
 
 
+def _errors(tree: ast.AST) -> list[ast.Call]:
+    """Where a VirtmemError is made."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [call for call in calls if getattr(call.func, "id", "") == "VirtmemError"]
+
+
 def raised(tree: ast.AST) -> set[str]:
     """The codes that a file gives to VirtmemError.
 
@@ -32,9 +38,7 @@ def raised(tree: ast.AST) -> set[str]:
     for function in ast.walk(tree):
         if not isinstance(function, (ast.FunctionDef, ast.Module)):
             continue
-        for call in ast.walk(function):
-            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "VirtmemError":
-                continue
+        for call in _errors(function):
             code = call.args[0]
             if isinstance(code, ast.Constant):
                 codes.add(str(code.value))
@@ -102,10 +106,10 @@ def test_every_code_that_is_decided_on_is_in_the_table(path: str, codes: set[str
 
 def _without_hint(tree: ast.AST) -> list[int]:
     """The lines of errors that say no way out."""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    errors = [call for call in calls if t.cast(ast.Name, call.func).id == "VirtmemError"]
     return [
-        call.lineno for call in errors if len(call.args) < 4 and not any(item.arg == "hint" for item in call.keywords)
+        call.lineno
+        for call in _errors(tree)
+        if len(call.args) < 4 and not any(item.arg == "hint" for item in call.keywords)
     ]
 
 

@@ -263,12 +263,16 @@ def test_what_must_go_takes_no_device_of_the_configuration_that_only_looks_like_
 # --- every device once
 
 
+def of_dimms(live: t.Sequence[str | None], config: t.Sequence[str | None]) -> Domain:
+    """A domain with alike devices of these aliases in its two scopes."""
+    return helpers.domain(
+        *(helpers.definition(*(helpers.dimm(alias=alias) for alias in side)) for side in (live, config))
+    )
+
+
 def paired(live: list[str], config: list[str | None]) -> list[tuple[str | None, str | None]]:
     """The pairs of alike devices with these aliases, by alias, or `nameless`, or None for no device."""
-    domain = helpers.domain(
-        helpers.definition(*(helpers.dimm(alias=alias) for alias in live)),
-        helpers.definition(*(helpers.dimm(alias=alias) for alias in config)),
-    )
+    domain = of_dimms(live, config)
     return [(chosen(one), (other.alias or "nameless") if other else None) for one, other in identity.pairs(domain)]
 
 
@@ -284,10 +288,7 @@ def test_a_device_without_alias_is_joined_with_one_that_has_none_either_first() 
 
 def left(live: list[str | None], config: list[str | None], *named: tuple[str, int]) -> list[tuple[t.Any, ...]]:
     """The devices, by alias or `nameless`, that remain beside those at these places of a scope."""
-    domain = helpers.domain(
-        helpers.definition(*(helpers.dimm(alias=alias) for alias in live)),
-        helpers.definition(*(helpers.dimm(alias=alias) for alias in config)),
-    )
+    domain = of_dimms(live, config)
     found = [{scope: t.cast(Definition, domain.scope(scope)).devices[place]} for scope, place in named]
     return [
         tuple((side.alias or "nameless") if side else None for side in pair) for pair in identity.others(domain, found)

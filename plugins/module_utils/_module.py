@@ -12,7 +12,6 @@ mode stops, with the same plan.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import signal
 import typing as t
 
@@ -131,7 +130,7 @@ def _carry_out(
     running = [Running(job) for job in planned]
     report.jobs = running
     with _progress.told() as tells:
-        patience = dataclasses.replace(patience, interrupted=_interruption(hypervisor), tells=tells)
+        patience = patience._replace(interrupted=_interruption(hypervisor), tells=tells)
         whole.apply(hypervisor, running, patience)
     for job in running:
         if job.error:

@@ -10,7 +10,6 @@ Each family has its doc fragment.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import typing as t
@@ -312,8 +311,7 @@ def order_from(params: t.Mapping[str, t.Any]) -> Order:
         )
     return Order(
         _plain("domains.name", params["name"], LONGEST_NAME),
-        dataclasses.replace(
-            guest_from(params),
+        guest_from(params)._replace(
             wishes=tuple(wish_from(device) for device in params["devices"]),
             exclusive=params["exclusive"],
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ._memory import identity, size
 from ._memory.device import CONFIG, LIVE, Domain, HostMemory
@@ -135,7 +135,7 @@ class Report:
         if self._as_planned or definition is None:
             return planned
         found = sums_of(definition)
-        return replace(found, fixed=planned.fixed, requested=found.fixed - planned.fixed)
+        return found._replace(fixed=planned.fixed, requested=found.fixed - planned.fixed)
 
     def device_result(self) -> dict[str, t.Any]:
         """The result of the module memory_device."""

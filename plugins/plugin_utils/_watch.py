@@ -19,7 +19,7 @@ import fnmatch
 import logging
 import time
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..module_utils import _survey
 from ..module_utils._libvirt import connection, events
@@ -252,7 +252,7 @@ class _Watcher:
             try:
                 domain = observer.observe(hypervisor.find(uuid))
                 if self._wanted.statistics and domain.live is not None:
-                    domain = replace(domain, guest=hypervisor.statistics(uuid))
+                    domain = domain._replace(guest=hypervisor.statistics(uuid))
                 if self._is_wanted(domain.name, uuid):
                     told += known.look(domain, self._clock(), kinds)
             except VirtmemError as error:

@@ -80,11 +80,11 @@ def domains(draw: st.DrawFn) -> Domain:
         replace(device, alias=device.alias or f"{device.model.replace('-', '')}{place}", current=device.requested)
         for place, device in enumerate(config.devices)
     ]
-    live = replace(config, devices=tuple(named))
+    live = config._replace(devices=tuple(named))
     if kind == "differs" and draw(st.booleans()):
         # More boot memory until the restart, which a running guest can't give back.
         boot = (live.cell_sizes[0] + 4 * GIB, *live.cell_sizes[1:])
-        live = replace(live, cell_sizes=boot, total=live.total + 4 * GIB, max_memory=(live.max_memory or 0) + 4 * GIB)
+        live = live._replace(cell_sizes=boot, total=live.total + 4 * GIB, max_memory=(live.max_memory or 0) + 4 * GIB)
     elif kind == "differs" and live.devices:
         live = live.without(live.devices[draw(st.integers(0, len(live.devices) - 1))])
     return helpers.domain(live=live, config=None if kind == "transient" else config)
@@ -164,7 +164,7 @@ def test_what_holds_of_every_plan(data: st.DataObject) -> None:
         return
     for scope in domain.scopes():
         check_scope(plan, declaration, scope)
-    shuffled = replace(declaration, wishes=tuple(reversed(declaration.wishes)))
+    shuffled = declaration._replace(wishes=tuple(reversed(declaration.wishes)))
     assert plan_domain(domain, shuffled, CIRCUMSTANCES).memory == plan.memory
     after = domain
     for step in plan.steps:

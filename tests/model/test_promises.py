@@ -585,7 +585,7 @@ class Promises(RuleBasedStateMachine):
     def foresee(self, order: Order, verify: str = "auto") -> Planned | Refused:
         """What check mode shows; it changes nothing."""
         checking = model.Connection(self.libvirt)
-        patience = replace(PATIENCE, verify=verify)
+        patience = PATIENCE._replace(verify=verify)
         foreseen = whole.prepare(t.cast(t.Any, checking), [order], patience)[0]
         assert not checking.log
         checking.close()

@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .._libvirt.calls import NOT_BY_QEMU
 from .._memory import progress
 from .._memory.device import CONFIG, LIVE, Device, Domain
@@ -156,7 +154,7 @@ def _recover(task: Task, job: Running, step: Step, error: VirtmemError) -> None:
     """
     job.error = error
     if _is_fixed(step, error) and step.alias is not None:
-        job.circumstances = replace(job.circumstances, fixed=job.circumstances.fixed | {step.alias})
+        job.circumstances = job.circumstances._replace(fixed=job.circumstances.fixed | {step.alias})
     if error.error_code not in ("changed_meanwhile", "libvirt_error", "domain_stopped"):
         return
     try:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from dataclasses import replace
 
 from .._libvirt.connection import Hypervisor
 from .._memory import guest, models
@@ -116,7 +115,7 @@ def _lose(job: Running, error: VirtmemError, patience: Patience) -> None:
     """The guest can't be listened to. Only who requires its word fails for that, or who has lost everything."""
     job.witness.listens = False
     reason = error.msg
-    job.witness.word = Word(replace(job.witness.word.guest, reason=reason), Verdict(reason=reason))
+    job.witness.word = Word(job.witness.word.guest._replace(reason=reason), Verdict(reason=reason))
     if error.error_code == "connection_lost":
         job.error = error
     elif patience.verify == REQUIRED:
@@ -248,8 +247,8 @@ def _stop_listening(job: Running, quiet: float, period: int, patience: Patience)
     """The guest says nothing any longer, for or against it."""
     witness, reason = job.witness, guest.stale(quiet, period)
     witness.listens = False
-    witness.word = replace(
-        witness.word, guest=replace(witness.word.guest, reason=reason), verdict=Verdict(reason=reason)
+    witness.word = witness.word._replace(
+        guest=witness.word.guest._replace(reason=reason), verdict=Verdict(reason=reason)
     )
     if patience.verify == REQUIRED:
         job.error = guest.not_verified(job.observed, reason)

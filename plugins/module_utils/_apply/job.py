@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from .._memory import progress
 from .._memory.device import CONFIG, LIVE, SCOPES, Declaration, Domain
@@ -22,8 +22,7 @@ from .._memory.progress import Goal
 from .witness import PERIOD, Witness
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(t.NamedTuple):
     """A domain, by name or UUID, and what its memory is to be."""
 
     domain: str
@@ -118,13 +117,13 @@ class Running:
             return self.plan.devices
         declared = len(self.order.declaration.wishes)
         began, newest = self.first.devices, self.plan.devices
-        whole = [replace(new, before=old.before) for old, new in zip(began[:declared], newest[:declared])]
+        whole = [new._replace(before=old.before) for old, new in zip(began[:declared], newest[:declared])]
         # Those that nobody declares are planned for only as long as they are there.
         left = {_names(device): device for device in newest[declared:]}
         gone = dict.fromkeys(SCOPES)
         for old in began[declared:]:
             new = left.pop(_names(old), None)
-            whole.append(replace(old, after=gone) if new is None else replace(new, before=old.before))
+            whole.append(old._replace(after=gone) if new is None else new._replace(before=old.before))
         return (*whole, *left.values())
 
     def plan_for(self, domain: Domain) -> Plan:
@@ -140,7 +139,7 @@ class Running:
         live, found = domain.live, self.witness.restores
         if live is None or found is None or live.period != PERIOD:
             return domain
-        return domain.with_scope(LIVE, replace(live, period=found))
+        return domain.with_scope(LIVE, live._replace(period=found))
 
     def begin(self, goal: Goal, now: float) -> None:
         """From now on, the guest is on its way to this goal."""

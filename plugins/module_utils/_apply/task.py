@@ -23,8 +23,7 @@ def _never() -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class Patience:
+class Patience(t.NamedTuple):
     """How long and how closely a wait looks: seconds, seconds between two polls, and what is near enough."""
 
     wait: bool = True

@@ -73,7 +73,7 @@ def refresh(task: Task, job: Running) -> None:
         job.observed = task.observer.observe(job.uuid)
     except VirtmemError as error:
         if error.error_code == "domain_vanished":
-            state = replace(job.observed, state="shutoff", persistent=False, saved=None)
+            state = job.observed._replace(state="shutoff", persistent=False, saved=None)
             job.observed = state.with_scope(LIVE, None).with_scope(CONFIG, None)
             return
         # A device that the guest was only asked for is still there.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import time
 import typing as t
-from dataclasses import replace
 
 from .._libvirt.connection import Hypervisor, Reading
 from .._memory import identity, models
@@ -142,14 +141,14 @@ def _host(hypervisor: Hypervisor, sgx: bool = False) -> Host:
     host = reading.read_host(hypervisor.capabilities(), hypervisor.domain_capabilities() if sgx else None)
     pools = sorted(host.page_sizes - {host.smallest_page})
     memory = _host_memory(hypervisor, False, host.pages, pools) if pools else None
-    return replace(host, free=memory.free_pages) if memory is not None and memory.free_pages else host
+    return host._replace(free=memory.free_pages) if memory is not None and memory.free_pages else host
 
 
 def _for_domain(hypervisor: Hypervisor, circumstances: Circumstances, domain: Domain) -> Circumstances:
     """What a plan for this domain depends on: the host's pools too, if the domain's memory is from them."""
     scopes = (domain.live, domain.config)
     huge = any(definition.around.huge_pages for definition in scopes if definition is not None)
-    return replace(circumstances, host=_host(hypervisor)) if huge and circumstances.host is None else circumstances
+    return circumstances._replace(host=_host(hypervisor)) if huge and circumstances.host is None else circumstances
 
 
 def apply(hypervisor: Hypervisor, jobs: t.Sequence[Running], patience: Patience, clock: Clock = time.monotonic) -> None:

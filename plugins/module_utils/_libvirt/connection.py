@@ -16,7 +16,6 @@ import re
 import threading
 import time
 import typing as t
-from dataclasses import dataclass
 
 from .._memory.device import CONFIG, LIVE, SCOPES, HostMemory, Statistics
 from .._memory.errors import VirtmemError, did_you_mean
@@ -41,8 +40,7 @@ _STATES = ("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "cr
 _CALL_TIMEOUT = 60.0
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(t.NamedTuple):
     """A domain as libvirt describes it, undecoded."""
 
     name: str
@@ -56,8 +54,7 @@ class Reading:
     guest: Statistics | None = None  # what the running guest says of itself, if that was asked for
 
 
-@dataclass(frozen=True)
-class Listed:
+class Listed(t.NamedTuple):
     """A domain as the list of all domains tells of it."""
 
     name: str

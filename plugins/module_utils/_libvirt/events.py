@@ -11,7 +11,6 @@ import contextlib
 import queue
 import threading
 import typing as t
-from dataclasses import dataclass
 
 from .calls import Calls
 
@@ -35,8 +34,7 @@ def _unknown_events() -> tuple[int, ...]:
 REJECTED, REBOOTED, STARTED, STOPPED, MIGRATED = "rejected", "rebooted", "started", "stopped", "migrated"
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(t.NamedTuple):
     """Something happened to a domain, or (with no uuid) to the connection."""
 
     uuid: str | None

@@ -11,19 +11,16 @@ Values only, as one scope of the domain has them; `rules.around` judges by them.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True)
-class HugePages:
+class HugePages(t.NamedTuple):
     """Huge pages of a domain: of which size (None for the host's default), and for which NUMA cells (None for all)."""
 
     size: int | None = None
     cells: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Around:
+class Around(t.NamedTuple):
     """The settings of a domain that its memory devices have to do with."""
 
     machine: str = ""
@@ -35,7 +32,7 @@ class Around:
     locked: bool = False
     launch_security: str | None = None  # its type
     hard_limit: int | None = None  # of all that QEMU may use of the host
-    strict_nodes: t.Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # cell -> the host nodes it is bound to
+    strict_nodes: t.Mapping[int, tuple[int, ...]] = {}  # cell -> the host nodes it is bound to
     passed_through: int = 0  # how many of the host's devices have access to the guest's memory
 
     @property

@@ -62,8 +62,7 @@ class Device(Properties):
 _SHOWN = tuple(item.name for item in fields(Device) if item.name not in ("xml", "position"))
 
 
-@dataclass(frozen=True)
-class Definition:
+class Definition(t.NamedTuple):
     """A domain's memory in one scope."""
 
     devices: tuple[Device, ...]
@@ -83,7 +82,7 @@ class Definition:
     period: int = 0  # how often the balloon's statistics are polled, in seconds; 0 for never
     active: bool = False  # whether this is a running guest's
     processors: int = 1  # the most that the guest can have
-    around: Around = field(default_factory=Around)  # the settings of the domain that its devices have to do with
+    around: Around = Around()  # the settings of the domain that its devices have to do with
 
     @property
     def platform(self) -> Platform:
@@ -113,14 +112,14 @@ class Definition:
     def changing(self, before: Device, after: Device) -> Definition:
         """The definition after this device became that."""
         devices = [after if device is before else device for device in self.devices]
-        return replace(self, devices=tuple(devices), total=self.total + after.size - before.size)
+        return self._replace(devices=tuple(devices), total=self.total + after.size - before.size)
 
     def _with_devices(self, devices: t.Sequence[Device], more: int, count: int, device: Device) -> Definition:
         ports = self.free_ports
         if ports is not None and models.facts(device.model).takes_port:
             # libvirt adds a port to a configuration that has none left.
             ports = max(ports - count, 0)
-        return replace(self, devices=tuple(devices), total=self.total + more, free_ports=ports)
+        return self._replace(devices=tuple(devices), total=self.total + more, free_ports=ports)
 
 
 @dataclass(frozen=True)
@@ -135,8 +134,7 @@ class Statistics:
     age: float | None = field(default=None, compare=False)  # seconds, by the clock of the managed node
 
 
-@dataclass(frozen=True)
-class Domain:
+class Domain(t.NamedTuple):
     """A domain as it was read: who it is, and its definition in each scope that it has."""
 
     name: str
@@ -155,7 +153,7 @@ class Domain:
 
     def with_scope(self, name: str, definition: Definition | None) -> Domain:
         """The domain with another definition in this scope."""
-        return replace(self, live=definition) if name == LIVE else replace(self, config=definition)
+        return self._replace(live=definition) if name == LIVE else self._replace(config=definition)
 
     def scopes(self) -> tuple[str, ...]:
         """The scopes that this domain has, live first."""
@@ -166,8 +164,7 @@ class Domain:
         return {"name": self.name, "uuid": self.uuid, "state": self.state, "persistent": self.persistent}
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(t.NamedTuple):
     """What the hypervisor's machine has for its guests."""
 
     # NUMA node -> size of a page in bytes -> how many pages of that size the node's pool has
@@ -183,15 +180,14 @@ class Host:
         return min(self.page_sizes, default=4096)
 
 
-@dataclass(frozen=True)
-class HostMemory:
+class HostMemory(t.NamedTuple):
     """The memory of the hypervisor's machine, in bytes."""
 
     total: int
     available: int  # what can be used without taking it from anybody
-    nodes: t.Mapping[int, tuple[int, int]] = field(default_factory=dict)  # NUMA node -> total, free
+    nodes: t.Mapping[int, tuple[int, int]] = {}  # NUMA node -> total, free
     # NUMA node -> size of a page -> how many pages of that size the node's pool has free
-    free_pages: t.Mapping[int, t.Mapping[int, int]] = field(default_factory=dict)
+    free_pages: t.Mapping[int, t.Mapping[int, int]] = {}
 
 
 @dataclass(frozen=True)
@@ -217,8 +213,7 @@ class Wish(Properties):
         return ", ".join(chosen)
 
 
-@dataclass(frozen=True)
-class Declaration:
+class Declaration(t.NamedTuple):
     """What a domain's memory is to be. Sizes are in bytes, None means: not given."""
 
     wishes: tuple[Wish, ...] = ()
@@ -236,8 +231,7 @@ class Declaration:
         return any(value is not None for value in (self.max_memory, self.slots, self.spare_ports))
 
 
-@dataclass(frozen=True)
-class Readiness:
+class Readiness(t.NamedTuple):
     """What a persistent definition lacks to take the declared devices. None and zero mean: nothing."""
 
     max_memory: int | None = None
@@ -270,8 +264,7 @@ class Readiness:
 
     def beside(self, part: Readiness) -> Readiness:
         """The rest of it."""
-        return replace(
-            self,
+        return self._replace(
             max_memory=self.max_memory if part.max_memory is None else None,
             slots=self.slots if part.slots is None else None,
         )
@@ -279,8 +272,7 @@ class Readiness:
     def applied(self, definition: Definition) -> Definition:
         """The definition that has it."""
         ports, room = definition.free_ports, definition.port_room
-        return replace(
-            definition,
+        return definition._replace(
             max_memory=definition.max_memory if self.max_memory is None else self.max_memory,
             slots=definition.slots if self.slots is None else self.slots,
             cells=definition.cells if self.cell_memory is None else (0,),

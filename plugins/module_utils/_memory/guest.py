@@ -12,9 +12,7 @@ With what the balloon holds back, it grows by exactly what is plugged and brough
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
-from dataclasses import dataclass
 
 from . import models
 from .device import Definition, Device, Domain, Statistics
@@ -34,8 +32,7 @@ _LEAST_KEPT = (1, 48 * MIB)  # no kernel keeps less
 _MAP, _SLACK = 32, 8 * MIB
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(t.NamedTuple):
     """The memory of a running guest, as libvirt counts it and as the guest does, in bytes."""
 
     boot: int  # what it started with, without devices
@@ -49,8 +46,7 @@ class Account:
         return self.boot + self.plugged - self.held - self.total
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(t.NamedTuple):
     """Whether the guest can use what is plugged; None if it is unknown, with the reason."""
 
     usable: bool | None = None
@@ -59,8 +55,7 @@ class Verdict:
     is_suspect: bool = False  # whether it looks as if nothing of what is plugged were online
 
 
-@dataclass(frozen=True)
-class Guest:
+class Guest(t.NamedTuple):
     """What a running guest says of itself, as results show it. None with a reason if it says nothing."""
 
     total: int | None = None
@@ -71,11 +66,10 @@ class Guest:
 
     def describe(self) -> dict[str, t.Any]:
         """The guest as results show it."""
-        return dataclasses.asdict(self)
+        return self._asdict()
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(t.NamedTuple):
     """The guest's own word, what follows from it, and the account that says so."""
 
     guest: Guest = Guest()

@@ -11,7 +11,6 @@ A new model is a row here. Nothing else asks which model a device is of, only wh
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
 from .platforms import ARM, OTHER, PC, PSERIES, S390
 
@@ -28,8 +27,7 @@ ALWAYS, NEVER = "always", "never"
 _EVERY_MODEL = frozenset({"model", "size", "alias", "access"})
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(t.NamedTuple):
     """What there is to know of a model, whatever the versions.
 
     Args:

@@ -15,15 +15,14 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass, replace
+import typing as t
 
 from .size import MIB
 
 PC, ARM, PSERIES, S390, RISCV, OTHER = "pc", "arm", "pseries", "s390", "riscv", "other"
 
 
-@dataclass(frozen=True)
-class Platform:
+class Platform(t.NamedTuple):
     """What the memory devices of a kind of guest have to do with its architecture and machine. Sizes are in bytes.
 
     Args:
@@ -102,5 +101,5 @@ def of(arch: str, machine: str = "", emulated: bool = False) -> Platform:
     row = next((row for row in PLATFORMS if arch in row.architectures), _UNTRIED)
     if emulated:
         # The host's huge page counts, and that of most hosts is this one (an s390x guest on x86 was tried).
-        row = replace(row, smallest_block=max(row.smallest_block, 2 * MIB))
-    return row if not machine or re.match(row.machines, machine) else replace(row, name="none")
+        row = row._replace(smallest_block=max(row.smallest_block, 2 * MIB))
+    return row if not machine or re.match(row.machines, machine) else row._replace(name="none")

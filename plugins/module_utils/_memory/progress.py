@@ -11,7 +11,6 @@ Times are seconds on any one clock that does not run backwards.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
 from . import identity
 from .device import ABSENT, LIVE, Device, Domain, Wish
@@ -48,8 +47,7 @@ _ORDINARY = 64 * KIB  # the largest page that no pool is needed for
 _PAUSED_HINT = "The domain is paused, so its guest can't answer. Resume it (virsh resume), and run the task again."
 
 
-@dataclass(frozen=True)
-class Goal:
+class Goal(t.NamedTuple):
     """The actual size that a live device must reach: from `low` to `high`, None for no bound on that side."""
 
     wish: Wish  # names the live device
@@ -79,8 +77,7 @@ class Goal:
         return self.distance(device.current or 0) <= tolerance.of(self.target)
 
 
-@dataclass(frozen=True)
-class Movement:
+class Movement(t.NamedTuple):
     """What was seen of an actual size so far: enough to tell how it went, whatever the length of the wait."""
 
     first: int

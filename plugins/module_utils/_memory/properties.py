@@ -18,8 +18,7 @@ from dataclasses import dataclass
 TEXT, SIZE, NUMBER, ADDRESS, YES_NO, FLAG, NODESET = "text", "size", "number", "address", "yes-no", "flag", "nodeset"
 
 
-@dataclass(frozen=True)
-class Property:
+class Property(t.NamedTuple):
     """What there is to know of one property, whatever the model.
 
     Args:

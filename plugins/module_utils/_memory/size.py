@@ -12,7 +12,7 @@ power of 1000, and case does not matter.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import typing as t
 
 from .errors import VirtmemError
 
@@ -146,8 +146,7 @@ def is_power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
 
 
-@dataclass(frozen=True)
-class Tolerance:
+class Tolerance(t.NamedTuple):
     """How far from the goal is near enough: so many bytes, or so many percent of the requested size."""
 
     bytes: int = 0

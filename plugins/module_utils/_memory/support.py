@@ -12,7 +12,6 @@ A new feature is a row in NEEDS; what a model is like is in models.py.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
 from . import models
 from .device import Definition, Device, Wish
@@ -24,8 +23,7 @@ from .properties import option_name
 QEMU = "QEMU"  # the driver that has memory devices
 
 
-@dataclass(frozen=True)
-class Versions:
+class Versions(t.NamedTuple):
     """What answers at the other end: numbers as libvirt gives them (major * 1000000 + minor * 1000 + release)."""
 
     libvirt: int
@@ -33,8 +31,7 @@ class Versions:
     driver: str = QEMU  # virConnectGetType
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(t.NamedTuple):
     """The first versions that have a feature."""
 
     libvirt: int

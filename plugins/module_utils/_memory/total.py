@@ -8,14 +8,12 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import asdict, dataclass
 
 from . import models
 from .device import Definition, Device
 
 
-@dataclass(frozen=True)
-class Sums:
+class Sums(t.NamedTuple):
     """What a guest has in all, in one scope. In bytes."""
 
     boot: int
@@ -30,11 +28,10 @@ class Sums:
 
     def describe(self) -> dict[str, int]:
         """The sums as results show them."""
-        return {"effective": self.effective, **asdict(self)}
+        return {"effective": self.effective, **self._asdict()}
 
 
-@dataclass(frozen=True)
-class GuestMemory:
+class GuestMemory(t.NamedTuple):
     """A guest's memory as it was planned: what is declared, and what each scope has of it afterwards."""
 
     declared: int

@@ -12,7 +12,6 @@ which are written as a task takes them.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
 from .. import identity, progress
 from ..device import CONFIG, LIVE, Device, Domain, Wish, format_nodeset
@@ -66,8 +65,7 @@ def options_of(device: Device) -> dict[str, t.Any]:
     return options
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(t.NamedTuple):
     """One device of a domain, both sides."""
 
     live: Device | None
@@ -84,8 +82,7 @@ class Pair:
         return {LIVE: self.live, CONFIG: self.config}
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(t.NamedTuple):
     """Which devices are reported; all of them if nothing is given."""
 
     models: t.Collection[str] | None = None

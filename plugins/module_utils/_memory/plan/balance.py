@@ -11,14 +11,12 @@ Blocks are powers of two, so that each is a multiple of every smaller one.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from ..size import align_down
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(t.NamedTuple):
     """One device: where it stands, what it can have, and what it has. All but `size` are multiples of `block`."""
 
     name: str  # what equal devices are ordered by
@@ -31,11 +29,10 @@ class Share:
 
     def towards(self, more: bool) -> Share:
         """The same device, where it may only get more, or only less."""
-        return replace(self, low=max(self.low, self.now)) if more else replace(self, high=min(self.high, self.now))
+        return self._replace(low=max(self.low, self.now)) if more else self._replace(high=min(self.high, self.now))
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(t.NamedTuple):
     """What a NUMA node has beside the devices that share: its boot memory, and DIMMs and fixed devices."""
 
     boot: int = 0

@@ -11,7 +11,7 @@ The configuration always reaches the declaration; the running guest reaches it a
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .. import identity, models, support
 from ..device import ABSENT, CONFIG, LIVE, Device, Domain, Wish
@@ -132,8 +132,7 @@ def _cut(steps: t.Sequence[Step], circumstances: Circumstances) -> tuple[tuple[S
     return (*steps[:end], replace(steps[end], until=None)), True
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(t.NamedTuple):
     """One wish on one domain, before anything is decided."""
 
     domain: Domain

@@ -240,7 +240,7 @@ def _plan_entry(domain: Domain, entry: Entry, rank: int, circumstances: Circumst
     device = plan_device(domain, entry.wish, circumstances, entry.known)
     # A device's configuration goes with the guest's side of it; it does not hold up the next device's shrink.
     ranked = tuple(replace(step, rank=rank) if step.rank > rank else step for step in device.steps)
-    return replace(device, steps=ranked)
+    return device._replace(steps=ranked)
 
 
 def _ready(

@@ -8,14 +8,13 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .. import identity, models
 from ..device import ABSENT, CONFIG, LIVE, Declaration, Device, Domain, Wish
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(t.NamedTuple):
     """One device that is to be planned: declared, or taking part undeclared, or one that must go.
 
     `known` are its sides, where no wish can name it. `shares` says that what is requested of it is worked out here.
@@ -32,7 +31,7 @@ class Entry:
         sides = self.known or identity.select_all(domain, self.wish)
         wanted = [side.requested or 0 for side in sides.values() if side is not None]
         too_small = self.wish.size is not None and self.wish.size < max(wanted, default=0)
-        return replace(self, wish=replace(self.wish, requested=0, resize="any" if too_small else "never"))
+        return self._replace(wish=replace(self.wish, requested=0, resize="any" if too_small else "never"))
 
 
 def declared(domain: Domain, declaration: Declaration) -> list[Entry]:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
 from .. import models
 from ..device import LIVE, HostMemory
@@ -18,8 +17,7 @@ from ..size import about, show
 from .step import DevicePlan, Plan
 
 
-@dataclass(frozen=True)
-class Guards:
+class Guards(t.NamedTuple):
     """What a task may not go beyond. Sizes are in bytes, None means: no guard."""
 
     max_shrink: float | None = None  # percent of what the memory devices of the host may use

@@ -11,7 +11,7 @@ What it can't be given is staged for the next start, with the reason, or an erro
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .. import models
 from ..device import LIVE, Definition, Device, Wish
@@ -28,8 +28,7 @@ from .step import DETACH, GROW, REMOVE, SHRINK, UPDATE, Circumstances, Step, rea
 _STAGEABLE = ("insufficient_headroom", "needs_restart", "no_acpi", "no_free_slot", "no_max_memory", "no_numa_node")
 
 
-@dataclass(frozen=True)
-class LivePlan:
+class LivePlan(t.NamedTuple):
     """The steps of the running guest, what it must reach in the end, and what has to wait for a restart."""
 
     steps: tuple[Step, ...] = ()
@@ -73,8 +72,7 @@ def _live_request(device: Device, wish: Wish, staged: bool) -> tuple[int | None,
     return most, f"{show(wanted)} is requested of {name}, but until the restart it can have {show(most)} at most."
 
 
-@dataclass(frozen=True)
-class Live:
+class Live(t.NamedTuple):
     """What the live side of a plan is made from."""
 
     definition: Definition
@@ -120,9 +118,9 @@ def _plan_live_replace(live: Live, device: Device, changes: t.Mapping[str, t.Any
     definition = live.definition.without(device)
     pattern = replace(device, xml=writing.twin_device(device.xml, values))
     attached = _plan_live_attach(
-        replace(live, definition=definition, device=None, twin=pattern, wish=wish, strict=True, staged=False)
+        live._replace(definition=definition, device=None, twin=pattern, wish=wish, strict=True, staged=False)
     )
-    return replace(attached, steps=(*removal, *attached.steps))
+    return attached._replace(steps=(*removal, *attached.steps))
 
 
 def plan_live(live: Live) -> LivePlan:

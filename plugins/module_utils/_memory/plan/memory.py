@@ -12,7 +12,7 @@ numbers. The plan goes on from there as if the user had declared it.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .. import models
 from ..device import CONFIG, LIVE, Declaration, Definition, Device, Domain, Wish
@@ -35,7 +35,7 @@ def _nodes(definition: Definition, takes: t.Callable[[Device], int]) -> dict[int
     for device in definition.devices:
         place = device.node or 0
         node = nodes.get(place, Node())
-        nodes[place] = replace(node, other=node.other + takes(device))
+        nodes[place] = node._replace(other=node.other + takes(device))
     return nodes
 
 
@@ -100,16 +100,15 @@ def resized(entries: t.Sequence[Entry], domain: Domain, declaration: Declaration
         return list(entries)
     rest = tuple(item for item in definition.devices if item.alias not in names)
     total = definition.total - sum(item.size for item in definition.devices if item.alias in names)
-    parts = _parts_of(replace(definition, devices=rest, total=total), limit, definition.platform.size_unit)
+    parts = _parts_of(definition._replace(devices=rest, total=total), limit, definition.platform.size_unit)
     sizes = {entry.wish.alias: parts.get(ours[entry.wish.alias or ""]) or None for entry in entries}
-    return [replace(entry, wish=replace(entry.wish, size=sizes[entry.wish.alias])) for entry in entries]
+    return [entry._replace(wish=replace(entry.wish, size=sizes[entry.wish.alias])) for entry in entries]
 
 
 # --- what is requested of them
 
 
-@dataclass(frozen=True)
-class _Side:
+class _Side(t.NamedTuple):
     """One scope as the devices' plans leave it, before anything is requested of those that share."""
 
     name: str  # of the domain
@@ -120,7 +119,7 @@ class _Side:
     @property
     def sums(self) -> Sums:
         """What it has without those that share."""
-        return replace(sums_of(self.definition, list(self.sharing.values())), requested=0)
+        return sums_of(self.definition, list(self.sharing.values()))._replace(requested=0)
 
     def nodes(self) -> dict[int, Node]:
         """What each node has without those that share."""
@@ -216,14 +215,14 @@ def settled(
             raise problem
         values = balanced(side.nodes(), side.shares, target)
         requested[scope] = {place: values[share.name] for place, share in zip(side.sharing, side.shares)}
-        sums[scope] = replace(side.sums, requested=sum(values.values()))
+        sums[scope] = side.sums._replace(requested=sum(values.values()))
         if problem is not None:
             reasons.append(
                 f"{show(declaration.memory or 0)} is declared for the guest, and until its restart it has "
                 f"{show(sums[scope].effective)}."
             )
     whole = [
-        replace(entry, wish=_requesting(entry.wish, requested, place)) if entry.shares else entry
+        entry._replace(wish=_requesting(entry.wish, requested, place)) if entry.shares else entry
         for place, entry in enumerate(entries)
     ]
     return whole, GuestMemory(declaration.memory or 0, dict(reversed(sums.items())), tuple(reasons))

@@ -10,8 +10,6 @@ All of it can only change in the persistent definition, and counts from the next
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .. import models, support
 from ..device import ABSENT, Declaration, Definition, Domain, Readiness
 from ..errors import VirtmemError
@@ -131,21 +129,21 @@ def lacking(declaration: Declaration, before: Definition, after: Definition, ver
     if declaration.max_memory is not None:
         # A target that never goes below what the devices need, in whole MiB as libvirt has it in a running guest.
         wanted = max(declaration.max_memory, align_up(after.total, MIB))
-        found = replace(found, max_memory=None if wanted == before.max_memory else wanted)
+        found = found._replace(max_memory=None if wanted == before.max_memory else wanted)
     if declaration.spare_ports and before.port_room is not None and before.free_ports is not None:
         # The domain is made ready first, so the devices that come after take their ports from these.
-        found = replace(
-            found, ports=max(declaration.spare_ports + _taken(after) - _taken(before) - before.free_ports, 0)
+        found = found._replace(
+            ports=max(declaration.spare_ports + _taken(after) - _taken(before) - before.free_ports, 0)
         )
     return found
 
 
 def result(found: Readiness, before: Definition, after: Definition) -> Definition:
     """The definition as it will be in the end: `after`, with what was lacking."""
-    ready = found.applied(replace(after, max_memory=before.max_memory))
+    ready = found.applied(after._replace(max_memory=before.max_memory))
     if before.free_ports is None:
         return ready
-    return replace(ready, free_ports=max(before.free_ports + found.ports + _taken(before) - _taken(after), 0))
+    return ready._replace(free_ports=max(before.free_ports + found.ports + _taken(before) - _taken(after), 0))
 
 
 def _taken(definition: Definition) -> int:

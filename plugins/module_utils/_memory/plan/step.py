@@ -32,8 +32,7 @@ DETACH = "detach"
 SHRINK, REMOVE, GROW = range(3)
 
 
-@dataclass(frozen=True)
-class Circumstances:
+class Circumstances(t.NamedTuple):
     """What a plan depends on beside the domain and the wishes."""
 
     versions: support.Versions
@@ -93,8 +92,7 @@ class Step:
         return replace(device, current=current if models.facts(device.model).resizable else None)
 
 
-@dataclass(frozen=True)
-class DevicePlan:
+class DevicePlan(t.NamedTuple):
     """What happens to one device, and how it is before and after."""
 
     wish: Wish
@@ -120,8 +118,7 @@ class DevicePlan:
         return {"before": _sides(self.before), "after": _sides(self.after)}
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(t.NamedTuple):
     """Everything that will happen to one domain."""
 
     domain: Domain

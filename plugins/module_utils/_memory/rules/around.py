@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
 from .. import models
 from ..device import Definition, Device
@@ -20,8 +19,7 @@ _FOUR_GIB = 4 * GIB
 _AMD_RESERVED, _AMD_BITS = 1012 * GIB, 40
 
 
-@dataclass(frozen=True)
-class _Chipset:
+class _Chipset(t.NamedTuple):
     """How a machine of x86 lays its guest's memory out (pc_memory_init and its callers), in bytes."""
 
     split_at: int  # less boot memory than this lies below 4 GiB as a whole

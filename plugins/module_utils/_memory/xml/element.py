@@ -14,7 +14,6 @@ import copy
 import functools
 import traceback
 import typing as t
-from dataclasses import replace
 
 from .. import models
 from ..device import parse_nodeset
@@ -43,7 +42,7 @@ _PLACES = {
 
 def _on_bus(bus: str) -> tuple[Property, ...]:
     """The properties that a device on this bus can have, with their places."""
-    placed = (replace(row, place=row.place or _PLACES[bus].get(row.name, "")) for row in PROPERTIES.values())
+    placed = (row._replace(place=row.place or _PLACES[bus].get(row.name, "")) for row in PROPERTIES.values())
     return tuple(row for row in placed if row.place)
 
 

@@ -72,13 +72,12 @@ def _made_ready(was: Definition, step: Step) -> Definition:
     limit, cell = shown.find("maxMemory"), shown.find("cpu/numa/cell")
     if limit is not None:
         if limit.text and limit.text.strip():
-            was = replace(was, max_memory=int(limit.text) * KIB)
-        was = replace(was, slots=int(limit.get("slots", was.slots)))
+            was = was._replace(max_memory=int(limit.text) * KIB)
+        was = was._replace(slots=int(limit.get("slots", was.slots)))
     if cell is not None:
-        was = replace(was, cells=(int(cell.get("id", "-1")),), cell_sizes=(int(cell.get("memory", "-1")) * KIB,))
+        was = was._replace(cells=(int(cell.get("id", "-1")),), cell_sizes=(int(cell.get("memory", "-1")) * KIB,))
     ports = len(shown.findall("devices/controller"))
-    return replace(
-        was,
+    return was._replace(
         acpi=was.acpi or shown.find("features/acpi") is not None,
         free_ports=was.free_ports + ports if was.free_ports is not None else None,
     )
@@ -105,7 +104,7 @@ def _after(was: Definition, step: Step) -> Definition:
     if ports is not None:
         # A configuration that has none left is given one by libvirt.
         ports = max(ports + _on_ports(was.devices) - _on_ports(placed), 0)
-    return replace(was, devices=placed, total=was.total + grown, free_ports=ports)
+    return was._replace(devices=placed, total=was.total + grown, free_ports=ports)
 
 
 def _on_ports(devices: tuple[Device, ...]) -> int:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
 
 import pytest
 
@@ -28,7 +27,7 @@ class Daemon:
 
     def read(self, uuid: str, _scopes: t.Sequence[str]) -> Reading:
         """The domain, whatever scopes are asked for."""
-        return replace(self.says[uuid], uuid=uuid)
+        return self.says[uuid]._replace(uuid=uuid)
 
 
 def reading(live: int | None, config: int | None, saved: int | None = None) -> Reading:

@@ -109,7 +109,7 @@ def test_the_place_is_that_of_its_own_scope(slot: int | None, base: int | None) 
 def test_a_page_of_the_host_is_judged_where_the_device_comes() -> None:
     host = Host(pages={0: {4096: 1000, GIB: 0}}, page_sizes=frozenset({4096, GIB}))
     wish = replace(VIRTIO_MEM, pagesize=GIB, requested=GIB)
-    circumstances = replace(NEW, host=host)
+    circumstances = NEW._replace(host=host)
     assert code(helpers.definition(), replace(wish, pagesize=2 * MIB), circumstances) == "no_host_pages"
     # The configuration can wait for its pool, the running guest can't.
     assert attached(helpers.definition(), wish, circumstances).pagesize == GIB

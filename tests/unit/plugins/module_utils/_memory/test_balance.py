@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import typing as t
-from dataclasses import replace
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.balance import (
@@ -69,14 +68,14 @@ def test_what_holds_of_every_balance(devices: list[Share], wanted: int, order: l
     shuffled = [devices[place] for place in order if place < len(devices)]
     assert balanced(nodes, shuffled, total) == got
     # Again, it is there already.
-    after = [replace(item, now=got[item.name], low=min(item.low, got[item.name])) for item in devices]
+    after = [item._replace(now=got[item.name], low=min(item.low, got[item.name])) for item in devices]
     assert least(wanted, after) == total
     assert balanced(nodes, after, total) == got
 
 
 @given(shares(blocks=(2,)), st.integers(0, 40))
 def test_no_device_of_one_block_moves_against_the_total(devices: list[Share], wanted: int) -> None:
-    devices = [replace(item, low=0, high=item.size) for item in devices]
+    devices = [item._replace(low=0, high=item.size) for item in devices]
     total = least(wanted, devices)
     if total is None:
         return
@@ -110,7 +109,7 @@ def test_a_balanced_guest_stays_balanced_to_a_block(cells: int, each: int, wishe
         total = t.cast(int, least(min(wish, 20 * len(devices)), devices))
         got = balanced(nodes, devices, total)
         assert distance(nodes, devices, got) <= 1
-        devices = [replace(item, now=got[item.name]) for item in devices]
+        devices = [item._replace(now=got[item.name]) for item in devices]
 
 
 @given(st.lists(st.integers(0, 12), min_size=2, max_size=4), st.integers(0, 48))

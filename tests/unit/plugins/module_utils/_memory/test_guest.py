@@ -153,7 +153,7 @@ def test_a_report_counts_as_long_as_the_polling_keeps_it_new(period: int, age: f
     [
         (helpers.domain(config=helpers.definition()), Statistics(total=GIB), "not running"),
         (running(balloon=False), Statistics(total=GIB), "no balloon"),
-        (replace(running(), state="paused"), Statistics(total=GIB), "is paused"),
+        (running()._replace(state="paused"), Statistics(total=GIB), "is paused"),
         (running(), Statistics(), "virtio_balloon"),
     ],
 )

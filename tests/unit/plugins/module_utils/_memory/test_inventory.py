@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import (
@@ -59,7 +58,7 @@ def test_what_a_guest_can_not_use_is_drift_if_it_was_asked(offline: int, age: fl
     assert told(domain)["guest"] is None
     assert told(domain)["usable"] is None
     said = Statistics(total=2 * GIB - 100 * MIB - offline, updated=1, age=age)
-    domain = replace(domain, guest=said)
+    domain = domain._replace(guest=said)
     assert told(domain)["usable"] is expected
     assert told(domain)["guest"]["total"] == said.total
     assert kinds(domain) == ([("not_usable", None)] if expected is False else [])
@@ -174,7 +173,7 @@ def test_a_saved_state_is_compared_whatever_stands_before_it() -> None:
     """A device of the running guest alone, or one without a name, hides none that comes after it."""
     nameless = [helpers.dimm(size=GIB), helpers.dimm(size=2 * GIB)]
     domain = saved(plugged(requested=0, current=0), *nameless, config=[*nameless, helpers.virtio_mem()])
-    domain = replace(domain, live=helpers.definition(helpers.dimm(alias="ua-live")))
+    domain = domain._replace(live=helpers.definition(helpers.dimm(alias="ua-live")))
     assert ("managed_save", "ua-vm0") in kinds(domain)
     assert len([kind for kind, _device in kinds(domain) if kind == "managed_save"]) == 1
 
@@ -231,7 +230,7 @@ def accounted(scope: str, **values: t.Any) -> Domain:
     """A domain of 1 GiB and a device, with these sums in one scope."""
     device = plugged() if scope == "live" else helpers.virtio_mem()
     right = helpers.definition(device, cell_sizes=(GIB,), current_memory=2 * GIB)
-    return helpers.domain(**{scope: replace(right, **values)})
+    return helpers.domain(**{scope: right._replace(**values)})
 
 
 @pytest.mark.parametrize("scope", ["live", "config"])
@@ -467,5 +466,5 @@ def test_the_hosts_memory_is_told_by_node_and_pool() -> None:
     assert sums.host_memory(None, None) is None
     assert sums.host_memory(None, host) is None
     assert sums.host_memory(memory, None) is None
-    assert sums.host_memory(replace(memory, free_pages={}), host)["pools"][0]["free"] is None  # type: ignore[index]
+    assert sums.host_memory(memory._replace(free_pages={}), host)["pools"][0]["free"] is None  # type: ignore[index]
     assert sums.hypervisor(helpers.BOOKWORM, found)["memory"] == found

@@ -206,7 +206,7 @@ def test_each_device_has_its_guest_changed_before_its_configuration(
 def test_exclusive_leaves_what_is_declared_and_nothing_else(
     domain: Domain, declaration: Declaration, versions: Versions
 ) -> None:
-    declaration = replace(declaration, exclusive=True)
+    declaration = declaration._replace(exclusive=True)
     plan = plan_or_error(domain, declaration, versions)
     if plan is None:
         return
@@ -229,7 +229,7 @@ def test_exclusive_leaves_what_is_declared_and_nothing_else(
 def test_devices_that_nobody_declares_are_left_alone(
     domain: Domain, declaration: Declaration, versions: Versions
 ) -> None:
-    declaration = replace(declaration, exclusive=False)
+    declaration = declaration._replace(exclusive=False)
     plan = plan_or_error(domain, declaration, versions)
     if plan is None:
         return

@@ -226,7 +226,7 @@ def test_a_plain_guest_becomes_elastic_at_its_restart() -> None:
         config = planning.taken(domain.with_scope(CONFIG, config), step).config
     assert config is not None
     running = [replace(device, current=device.requested) for device in config.devices]
-    restarted = helpers.domain(live=replace(config, devices=tuple(running)), config=config)
+    restarted = helpers.domain(live=config._replace(devices=tuple(running)), config=config)
     assert planned(restarted, 4 * GIB, max_memory=16 * GIB).steps == ()
     assert asked(planned(restarted, 6 * GIB, max_memory=16 * GIB), LIVE) == {"ua-mem0": 4 * GIB}
 

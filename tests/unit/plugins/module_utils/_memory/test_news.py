@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import typing as t
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -217,7 +216,7 @@ def test_what_differs_at_the_first_look_is_told_too() -> None:
 def test_sums_that_move_a_little_are_one_drift() -> None:
     def crooked(total: int) -> Domain:
         live = helpers.definition(helpers.dimm(alias="ua-a"), active=True)
-        wrong = replace(live, cell_sizes=(GIB,), total=total * GIB)
+        wrong = live._replace(cell_sizes=(GIB,), total=total * GIB)
         return helpers.domain(live=wrong, config=live)
 
     watched = Watched(crooked(5))

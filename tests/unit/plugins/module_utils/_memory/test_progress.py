@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
 
 import pytest
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory import progress
@@ -286,7 +285,7 @@ def test_the_live_device_is_the_one_of_the_running_guest() -> None:
 # --- what mutants of this file survived
 
 
-GONE = replace(goal(None, None, 0), gone=True)
+GONE = goal(None, None, 0)._replace(gone=True)
 
 
 def test_nothing_declared_and_nothing_there_lacks_nothing() -> None:

@@ -195,7 +195,7 @@ def test_a_running_domain_is_told_what_waits_for_the_restart_until_it_has_come()
     assert (again.steps, again.restart_reasons) == ((), plan.restart_reasons)
     assert then.config is not None
     device = replace(then.config.devices[0], current=GIB)
-    restarted = helpers.domain(replace(then.config, devices=(device,)), then.config)
+    restarted = helpers.domain(then.config._replace(devices=(device,)), then.config)
     after = planning.declared(restarted, Declaration((VM,), max_memory=16 * GIB, slots=8, spare_ports=4))
     assert (after.steps, after.restart_reasons) == ((), ())
 

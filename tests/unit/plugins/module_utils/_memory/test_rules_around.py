@@ -200,7 +200,7 @@ def test_max_memory_is_what_the_processor_can_reach(model: str, gib: int, slots:
     assert problem.error_code == "invalid_option"
     assert problem.details["address_bits"] == 40
     # What it says instead does fit.
-    assert planning.declared(domain, replace(declaration, max_memory=problem.details["most"])).steps
+    assert planning.declared(domain, declaration._replace(max_memory=problem.details["most"])).steps
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_the_slots_of_a_pc_are_counted(taken: t.Iterable[int], more: str, free: 
 
 def test_a_pc_without_a_free_slot_gets_the_device_with_the_restart() -> None:
     live = _pc(range(2, 32))
-    plan = planning.planned(helpers.domain(live, replace(live, active=False)), VM, versions=helpers.TRIXIE)
+    plan = planning.planned(helpers.domain(live, live._replace(active=False)), VM, versions=helpers.TRIXIE)
     assert [step.scope for step in plan.steps] == [CONFIG]
     assert "no free PCI slot" in plan.restart_reasons[0]
     assert len(planning.planned(helpers.domain(_pc([3]), _pc([3])), VM, versions=helpers.TRIXIE).steps) == 2

@@ -101,7 +101,7 @@ def test_the_host_must_have_what_is_asked_of_it(
         refused(problem, error_code, *mentions)
 
 
-FREE = replace(HOST, free={0: {2 * MIB: 3}, 1: {2 * MIB: 40}})
+FREE = HOST._replace(free={0: {2 * MIB: 3}, 1: {2 * MIB: 40}})
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ NEEDS_ACPI = [("dimm", True, True), ("dimm", False, False), ("sgx-epc", False, T
 
 @pytest.mark.parametrize(("model", "acpi", "fits"), NEEDS_ACPI)
 def test_only_what_takes_a_memory_slot_needs_acpi(model: str, acpi: bool, fits: bool) -> None:
-    definition = replace(helpers.definition(slots=4), acpi=acpi)
+    definition = helpers.definition(slots=4)._replace(acpi=acpi)
     problem = check_attach(definition, {"model": model, "size": GIB, "node": 0}, helpers.TRIXIE, CONFIG)
     if fits:
         assert problem is None

@@ -28,7 +28,7 @@ from ._report import Report, failure_of
 # The rest is imported by whoever uses it: Python compiles a module's files anew in each task, which is most of what a
 # task with nothing to do takes. tests/unit/test_imports.py has what each module may load.
 if t.TYPE_CHECKING:
-    from ._apply.job import Job, Order
+    from ._apply.job import Job, Order, Planned
     from ._apply.task import Patience
     from ._memory.inventory.results import Selection
     from ._memory.plan.guards import Guards
@@ -113,19 +113,26 @@ def _carry_out(
     report: Report,
     guards: Guards | None,
 ) -> None:
-    from ._apply import whole
-    from ._apply.job import Planned, Running
+    from ._apply import prepare
+    from ._apply.job import Planned
 
-    prepared = report.jobs = whole.prepare(hypervisor, orders, patience)
+    prepared = report.jobs = prepare.prepare(hypervisor, orders, patience)
     planned = [job for job in prepared if isinstance(job, Planned)]
     if len(planned) == len(prepared):
-        problem, report.notes = whole.judge(hypervisor, [job.plan for job in planned], guards)
+        problem, report.notes = prepare.judge(hypervisor, [job.plan for job in planned], guards)
         if problem is not None:
             report.is_refused = True
             raise problem
     if report.planned_only or len(planned) < len(prepared):
         return
+    if not all(prepare.is_through(job, patience) for job in planned):
+        _apply(hypervisor, planned, patience, report)
+
+
+def _apply(hypervisor: connection.Hypervisor, planned: t.Sequence[Planned], patience: Patience, report: Report) -> None:
     from . import _progress
+    from ._apply import whole
+    from ._apply.job import Running
 
     running = [Running(job) for job in planned]
     report.jobs = running

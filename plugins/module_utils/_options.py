@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import re
 import typing as t
-import uuid
 
 from ._memory import guest, identity, size
 from ._memory.device import ABSENT, PRESENT, Declaration, Wish, parse_nodeset
@@ -174,6 +173,8 @@ def _address(option: str, text: str) -> int:
 
 
 def _uuid(option: str, text: str) -> str:
+    import uuid
+
     try:
         return str(uuid.UUID(text))
     except ValueError as error:

@@ -14,7 +14,7 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import prepare, whole
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Order, Planned, Running
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
@@ -46,7 +46,7 @@ def main(uri: str, domain: str, alias: str, rounds: int) -> None:
             order = Order(domain, Declaration((Wish(alias=alias, requested=SIZES[number % 2]),)))
             # The poll must not be what ends the wait.
             patience = Patience(timeout=60.0, sleep=60.0)
-            (job,) = whole.prepare(hypervisor, [order], patience)
+            (job,) = prepare.prepare(hypervisor, [order], patience)
             if isinstance(job, Planned):
                 running = Running(job)
                 whole.apply(hypervisor, [running], patience)

@@ -20,7 +20,7 @@ pytest.importorskip("ansible.module_utils.common.arg_spec")
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.virtmem.libvirt.plugins.module_utils import _module, _options
-from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import prepare
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Order, Planned, Refused
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import calls
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
@@ -222,9 +222,9 @@ def test_a_plan_or_a_declared_error(
         _options.text_of(params, "uri")
         guards = _options.guards_from(params) if module == "memory_layout" else NO_GUARDS
         asked = t.cast("_libvirt.Hypervisor", hypervisor(told, versions, sgx))
-        jobs = whole.prepare(asked, wanted, patience)
+        jobs = prepare.prepare(asked, wanted, patience)
         planned = [job.plan for job in jobs if isinstance(job, Planned)]
-        problem = whole.judge(asked, planned, guards)[0] if len(planned) == len(jobs) else None
+        problem = prepare.judge(asked, planned, guards)[0] if len(planned) == len(jobs) else None
         if problem is not None:
             declared(problem)
     except VirtmemError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import prepare, whole
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Job, Order, Planned, Running
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Wish
@@ -78,7 +78,7 @@ def run(
     connection = connection or model.Connection(host)
     patience = Patience(timeout=timeout, interrupted=lambda: connection.interrupted, **how)
     hypervisor = t.cast("t.Any", connection)
-    jobs = whole.prepare(hypervisor, [Order(*item) for item in declared.items()], patience)
+    jobs = prepare.prepare(hypervisor, [Order(*item) for item in declared.items()], patience)
     running = [Running(job) for job in jobs if isinstance(job, Planned)]
     if len(running) == len(jobs):
         whole.apply(hypervisor, running, patience, connection.clock)

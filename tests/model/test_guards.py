@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("libvirt")
 
-from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import prepare
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Order, Planned
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Wish
@@ -25,10 +25,10 @@ def judged(host: model.Libvirt, guards: Guards, **declared: Declaration) -> tupl
     """What the guards make of a task over these domains."""
     connection = model.Connection(host)
     hypervisor = t.cast("t.Any", connection)
-    prepared = whole.prepare(hypervisor, [Order(*item) for item in declared.items()], Patience())
+    prepared = prepare.prepare(hypervisor, [Order(*item) for item in declared.items()], Patience())
     plans = [job.plan for job in prepared if isinstance(job, Planned)]
     assert len(plans) == len(declared)
-    found = whole.judge(hypervisor, plans, guards)
+    found = prepare.judge(hypervisor, plans, guards)
     connection.close()
     assert not connection.log
     return found

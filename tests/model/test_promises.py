@@ -21,7 +21,7 @@ import pytest
 
 pytest.importorskip("libvirt")
 
-from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import whole
+from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import prepare, whole
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Job, Order, Planned, Refused, Running
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import ABSENT, Declaration, Wish
@@ -461,7 +461,7 @@ class Promises(RuleBasedStateMachine):
         self.libvirt.later(seconds + 1, wakes)
         connection = model.Connection(self.libvirt)
         hypervisor = t.cast(t.Any, connection)
-        prepared = whole.prepare(hypervisor, [Order("web1", mine), Order("web2", others)], PATIENCE)
+        prepared = prepare.prepare(hypervisor, [Order("web1", mine), Order("web2", others)], PATIENCE)
         jobs = [Running(job) for job in prepared if isinstance(job, Planned)]
         if len(jobs) == len(prepared):
             whole.apply(hypervisor, jobs, PATIENCE, self.libvirt_clock)
@@ -511,14 +511,19 @@ class Promises(RuleBasedStateMachine):
         began = self.libvirt.now
         job: Job | None = None
         try:
-            job = prepared = whole.prepare(t.cast(t.Any, connection), [order], patience)[0]
+            job = prepared = prepare.prepare(t.cast(t.Any, connection), [order], patience)[0]
             if not faults:
                 assert (job.plan and job.plan.steps) == (foreseen.plan and foreseen.plan.steps)
             if isinstance(prepared, Refused):
                 assert not connection.log, "a task that is refused changes nothing"
             else:
                 job = running = Running(prepared)
+                through, asked = prepare.is_through(prepared, patience), connection.calls
                 whole.apply(t.cast(t.Any, connection), [running], patience, self.libvirt_clock)
+                assert not through or (running.error is None and connection.calls == asked), (
+                    "the modules leave out what would do nothing, and look at nothing"
+                )
+                OUTCOMES["through"] += through
         except VirtmemError as error:
             if not faults:
                 raise
@@ -586,7 +591,7 @@ class Promises(RuleBasedStateMachine):
         """What check mode shows; it changes nothing."""
         checking = model.Connection(self.libvirt)
         patience = PATIENCE._replace(verify=verify)
-        foreseen = whole.prepare(t.cast(t.Any, checking), [order], patience)[0]
+        foreseen = prepare.prepare(t.cast(t.Any, checking), [order], patience)[0]
         assert not checking.log
         checking.close()
         self.foreseen = foreseen.steps
@@ -606,7 +611,7 @@ class Promises(RuleBasedStateMachine):
     def repeat(self, declaration: Declaration) -> None:
         """A second run takes no step."""
         connection = model.Connection(self.libvirt)
-        again = whole.prepare(t.cast(t.Any, connection), [Order("web1", declaration)], PATIENCE)[0]
+        again = prepare.prepare(t.cast(t.Any, connection), [Order("web1", declaration)], PATIENCE)[0]
         connection.close()
         assert again.error is None, again.error and again.error.msg
         assert again.steps == (), again.steps
@@ -771,4 +776,5 @@ def test_the_promises_hold() -> None:
     total = sum(OUTCOMES.values())
     if total > 500:
         assert OUTCOMES["done"] > total / 10, OUTCOMES
+        assert OUTCOMES["through"], OUTCOMES
         assert len(OUTCOMES) >= 8, OUTCOMES

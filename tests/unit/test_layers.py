@@ -43,7 +43,8 @@ LAYERS = (
     "_module",
 )
 # Within the folder that applies plans.
-ROOMS = ("witness", "job", "task", "guests", "failure", "steps", "tell", "wait", "verify", "whole")
+_UNCHANGING = ("witness", "job", "task", "hearing", "prepare")
+ROOMS = (*_UNCHANGING, "guests", "failure", "steps", "tell", "wait", "verify", "whole")
 # What reads and reports has no business with.
 PLANNING = frozenset({"plan", "progress", "rules"})
 # What would let clock, chance or the outside world into the core.

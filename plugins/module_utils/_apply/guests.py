@@ -13,54 +13,29 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from .._libvirt.connection import Hypervisor
 from .._memory import guest, models
-from .._memory.device import LIVE, Domain, Statistics
+from .._memory.device import LIVE, Domain
 from .._memory.errors import VirtmemError
-from .._memory.guest import AUTO, NONE, REQUIRED, Verdict, Word
-from .._memory.plan.step import Plan
+from .._memory.guest import AUTO, REQUIRED, Verdict, Word
+from .hearing import SLOW, asks, changes_guest, must_listen
 from .job import Running
 from .task import Patience, Task
 from .witness import FIRST_PAUSE, PERIOD, Witness
 
 # How long to wait between two looks for a newer report at most.
 _LONGEST_PAUSE = 0.5
-# Whoever polls less often than this is taken for someone who does not, as long as a task lasts.
-_SLOW = 5
 # A report may be this much later than the polling has it, in seconds.
 _LATE = 0.5
 
 
-# --- before the task
-
-
-def asks(plan: Plan, patience: Patience) -> bool:
-    """Whether the guest's own word matters to this plan: it is about memory of the running guest."""
-    if patience.verify == NONE or plan.domain.live is None:
-        return False
-    return any(LIVE in device.scopes and device.is_memory for device in plan.devices)
-
-
-def first_word(hypervisor: Hypervisor, uuid: str, plan: Plan, patience: Patience) -> Witness:
-    """What the guest has said so far. Nothing is switched on for it.
-
-    Raises:
-        VirtmemError: `not_verified`, or as `Hypervisor.statistics`.
-    """
-    if not asks(plan, patience):
-        return Witness()
-    reason = guest.mute(plan.domain)
-    if reason is not None and patience.verify == REQUIRED:
-        raise guest.not_verified(plan.domain, reason)
-    said = hypervisor.statistics(uuid) if reason is None else None
-    return Witness(word=guest.hear(plan.domain, said), said=said or Statistics())
+# --- before the steps
 
 
 def begin(task: Task) -> None:
     """Switches the polling on for all guests that are to be listened to, and hears how much memory they have now."""
     listeners = []
     for job in task.jobs:
-        if not _must_listen(task, job):
+        if not must_listen(job, task.patience):
             continue
         if _switch_on(task, job):
             listeners.append(job)
@@ -70,31 +45,10 @@ def begin(task: Task) -> None:
             _set_out(task, job)
 
 
-def _must_listen(task: Task, job: Running) -> bool:
-    """Whether the wait lasts until the guest itself says that it can use what it has."""
-    patience, witness, live = task.patience, job.witness, job.observed.live
-    if job.error or live is None or not live.balloon or not patience.wait or not asks(job.plan, patience):
-        return False
-    if patience.verify not in (AUTO, REQUIRED):
-        return guest.is_fresh(witness.said, live.period)
-    if 0 < live.period <= _SLOW and guest.is_fresh(witness.said, live.period):
-        return True
-    if _changes_guest(job) or patience.verify == REQUIRED:
-        return True
-    # Nothing to do, and the last report, however old, does not account for what is plugged: a task before this one may
-    # have ended because of it.
-    counted = guest.account(live, witness.said)
-    return counted is not None and guest.judge(counted).usable is not True
-
-
-def _changes_guest(job: Running) -> bool:
-    return any(step.scope == LIVE and step.ready is None for step in job.plan.steps)
-
-
 def _switch_on(task: Task, job: Running) -> bool:
     """Has the statistics polled unless someone else does it. Whether there is use in listening."""
     live = job.observed.live
-    if live is None or 0 < live.period <= _SLOW or task.patience.verify not in (AUTO, REQUIRED):
+    if live is None or 0 < live.period <= SLOW or task.patience.verify not in (AUTO, REQUIRED):
         return True
     job.witness.restores = live.period  # even if the answer is lost
     return _poll(task, job, PERIOD)
@@ -173,7 +127,7 @@ def _set_out(task: Task, job: Running) -> None:
         except VirtmemError:
             return  # the next step says so
     witness.word = guest.hear(job.observed, witness.said, fresh=True)
-    if _changes_guest(job) and not _is_moving(job.observed):
+    if changes_guest(job) and not _is_moving(job.observed):
         witness.before = witness.word.account
 
 
@@ -259,7 +213,7 @@ def problem(job: Running, patience: Patience) -> VirtmemError | None:
     word, witness = job.witness.word, job.witness
     if not witness.listens or word.verdict.usable is not False or word.account is None:
         return None
-    if witness.is_outdated and _changes_guest(job):
+    if witness.is_outdated and changes_guest(job):
         # Whoever polls does it too seldom for this wait.
         live = job.observed.live
         _stop_listening(job, witness.said.age or 0.0, live.period if live is not None else 0, patience)

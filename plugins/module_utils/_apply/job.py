@@ -19,6 +19,7 @@ from .._memory.errors import VirtmemError
 from .._memory.plan.domain import plan_domain
 from .._memory.plan.step import Circumstances, DevicePlan, Plan, Step
 from .._memory.progress import Goal
+from .._memory.size import Tolerance
 from .witness import PERIOD, Witness
 
 
@@ -75,6 +76,11 @@ class Planned:
     def steps(self) -> tuple[Step, ...]:
         """What will be done, in this order."""
         return self.plan.steps
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """What the guest has to reach."""
+        return self.plan.goals
 
 
 class Running:
@@ -156,6 +162,11 @@ class Running:
 
 
 Job = t.Union[Refused, Planned, Running]
+
+
+def has_all(job: Planned | Running, tolerance: Tolerance) -> bool:
+    """Whether libvirt has seen the guest reach all that it must reach next."""
+    return all(goal.reached(progress.live_device(job.observed, goal.wish), tolerance) for goal in job.goals)
 
 
 def _names(device: DevicePlan) -> tuple[str | None, ...]:

@@ -21,7 +21,7 @@ from .._memory.progress import Goal
 from .._memory.size import EXACT, Tolerance
 from .failure import fail, gives_back, interrupted
 from .guests import add_word, is_settled, problem
-from .job import Running
+from .job import Running, has_all
 from .steps import advance
 from .task import Task
 from .tell import next_report, tell
@@ -31,17 +31,13 @@ def must_wait(job: Running) -> bool:
     """Whether the guest has to do something before the goals are reached."""
     if any(step.until is not None for step in job.plan.steps):
         return True
-    return job.observed.live is not None and not _has_all(job, EXACT)
+    return job.observed.live is not None and not has_all(job, EXACT)
 
 
 def has_converged(job: Running, tolerance: Tolerance) -> bool:
     """Whether the guest has all that is declared, and can use it, as far as was last seen."""
-    is_there = not (job.barrier or job.postponed) and _has_all(job, tolerance)
+    is_there = not (job.barrier or job.postponed) and has_all(job, tolerance)
     return is_there and not (job.witness.listens and job.witness.word.verdict.usable is False)
-
-
-def _has_all(job: Running, tolerance: Tolerance) -> bool:
-    return all(goal.reached(progress.live_device(job.observed, goal.wish), tolerance) for goal in job.goals)
 
 
 def wait(task: Task, jobs: t.Iterable[Running]) -> None:

@@ -11,7 +11,6 @@ and playbooks decide on them. The text of a message is not.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import typing as t
 
@@ -69,6 +68,8 @@ _MOST_NAMES = 2000  # that are compared: each takes some microseconds
 
 def did_you_mean(name: str, names: t.Iterable[str], most: int = 3) -> str:
     """A question that proposes so many names that come near, the nearest first; empty if none does."""
+    import difflib  # few tasks have a name that is wrong
+
     among = list(itertools.islice(names, _MOST_NAMES))
     found = difflib.get_close_matches(name[:255], among, n=most, cutoff=0.6)
     return f"Did you mean {' or '.join(found)}?" if found else ""

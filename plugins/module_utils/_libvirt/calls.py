@@ -81,20 +81,51 @@ class Outcome(t.Generic[_T]):
         return self._value
 
 
-def in_time(call: t.Callable[[], _T], limit: float) -> _T:
-    """The call's result, from a thread of its own: some calls never return, and Python hears no signal in them.
+class _Caller:
+    """A thread that makes one call after the other: to begin a thread takes as long as to read a domain.
 
-    A pool of threads is no way to do it: it waits for its threads when the process ends, and these may never end.
+    A pool of concurrent.futures is no way to do it: it waits for its threads when the process ends, and a call may
+    never end.
+    """
+
+    def __init__(self) -> None:
+        """The thread waits for its first call."""
+        self._calls: queue.SimpleQueue[t.Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._make_calls, name="libvirt-call", daemon=True).start()
+
+    def _make_calls(self) -> None:
+        for call in iter(self._calls.get, None):
+            call()
+            del call  # it holds a domain, and with it a connection
+
+    def make(self, call: t.Callable[[], _T], limit: float) -> Outcome[_T] | None:
+        """What the call came to; None if it took longer, and the thread is left behind with it, to end after it."""
+        answer: queue.SimpleQueue[Outcome[_T]] = queue.SimpleQueue()
+        self._calls.put(lambda: answer.put(Outcome(call)))
+        try:
+            return answer.get(timeout=limit)
+        except queue.Empty:
+            self._calls.put(None)
+            return None
+
+
+_idle: list[_Caller] = []
+
+
+def in_time(call: t.Callable[[], _T], limit: float) -> _T:
+    """The call's result, from another thread: some calls never return, and Python hears no signal in them.
 
     Raises:
-        TimeoutError: it took longer than `limit` seconds; the thread is left behind with it.
+        TimeoutError: it took longer than `limit` seconds.
     """
-    answer: queue.SimpleQueue[Outcome[_T]] = queue.SimpleQueue()
-    threading.Thread(target=lambda: answer.put(Outcome(call)), name="libvirt-call", daemon=True).start()
     try:
-        outcome = answer.get(timeout=limit)
-    except queue.Empty:
-        raise TimeoutError from None
+        caller = _idle.pop()
+    except IndexError:
+        caller = _Caller()
+    outcome = caller.make(call, limit)
+    if outcome is None:
+        raise TimeoutError
+    _idle.append(caller)
     return outcome.get()
 
 

@@ -11,6 +11,7 @@ import errno
 import threading
 import time
 import typing as t
+import weakref
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 pytest.importorskip("libvirt")
 
 import libvirt
+from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import calls
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import CONFIG, LIVE
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
@@ -306,6 +308,60 @@ def test_what_never_answers_is_an_error_and_no_hang(what: str) -> None:
     assert "0.05 s" in caught.value.msg
     assert caught.value.details["timeout"] == 0.05
     assert "never_answered" not in caught.value.details  # nothing was to be changed
+
+
+def test_one_thread_makes_one_call_after_the_other() -> None:
+    threads = {calls.in_time(threading.current_thread, 30) for _call in range(20)}
+    assert len(threads) == 1
+    assert threading.current_thread() not in threads
+
+
+def test_a_call_that_fails_leaves_its_thread_to_the_next_one() -> None:
+    thread = calls.in_time(threading.current_thread, 30)
+    with pytest.raises(ZeroDivisionError):
+        calls.in_time(lambda: 1 / 0, 30)
+    assert calls.in_time(threading.current_thread, 30) is thread
+
+
+def test_a_thread_whose_call_is_given_up_makes_no_other_and_ends_after_it() -> None:
+    release, began = threading.Event(), []
+
+    def hangs() -> None:
+        began.append(threading.current_thread())
+        release.wait(30)
+
+    with pytest.raises(TimeoutError):
+        calls.in_time(hangs, 0.05)
+    assert calls.in_time(threading.current_thread, 30) is not began[0]
+    release.set()
+    began[0].join(30)
+    assert not began[0].is_alive()
+
+
+def test_a_call_from_another_thread_does_not_wait_for_one_that_is_under_way() -> None:
+    release = threading.Event()
+    first = threading.Thread(target=calls.in_time, args=(lambda: release.wait(30), 30))
+    first.start()
+    assert calls.in_time(release.is_set, 30) is False
+    release.set()
+    first.join(30)
+
+
+def test_what_a_call_held_is_let_go_when_it_is_over() -> None:
+    class Handle:
+        """Of a domain."""
+
+        def name(self) -> str:
+            return "web1"
+
+    handle = Handle()
+    gone = weakref.ref(handle)
+    assert calls.in_time(handle.name, 30) == "web1"
+    del handle
+    until = time.monotonic() + 5
+    while gone() is not None and time.monotonic() < until:
+        time.sleep(0.001)
+    assert gone() is None
 
 
 @pytest.mark.parametrize("uri", ["qemu:///system\0", "qemu:///\udcff"])

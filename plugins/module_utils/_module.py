@@ -116,7 +116,8 @@ def _carry_out(
     from ._apply import prepare
     from ._apply.job import Planned
 
-    prepared = report.jobs = prepare.prepare(hypervisor, orders, patience)
+    observer = _observe.Observer(hypervisor)
+    prepared = report.jobs = prepare.prepare(observer, orders, patience)
     planned = [job for job in prepared if isinstance(job, Planned)]
     if len(planned) == len(prepared):
         problem, report.notes = prepare.judge(hypervisor, [job.plan for job in planned], guards)
@@ -126,10 +127,10 @@ def _carry_out(
     if report.planned_only or len(planned) < len(prepared):
         return
     if not all(prepare.is_through(job, patience) for job in planned):
-        _apply(hypervisor, planned, patience, report)
+        _apply(observer, planned, patience, report)
 
 
-def _apply(hypervisor: connection.Hypervisor, planned: t.Sequence[Planned], patience: Patience, report: Report) -> None:
+def _apply(observer: _observe.Observer, planned: t.Sequence[Planned], patience: Patience, report: Report) -> None:
     from . import _progress
     from ._apply import whole
     from ._apply.job import Running
@@ -137,8 +138,8 @@ def _apply(hypervisor: connection.Hypervisor, planned: t.Sequence[Planned], pati
     running = [Running(job) for job in planned]
     report.jobs = running
     with _progress.told() as tells:
-        patience = patience._replace(interrupted=_interruption(hypervisor), tells=tells)
-        whole.apply(hypervisor, running, patience)
+        patience = patience._replace(interrupted=_interruption(observer.hypervisor), tells=tells)
+        whole.apply(observer, running, patience)
     for job in running:
         if job.error:
             job.error.details.setdefault("steps_done", len(job.done))

@@ -75,7 +75,7 @@ class Observer:
 
     def __init__(self, hypervisor: Hypervisor) -> None:
         """Nothing is read yet."""
-        self._hypervisor = hypervisor
+        self.hypervisor = hypervisor
         self._last: dict[tuple[str, str], tuple[str, Definition]] = {}
 
     def observe(self, uuid: str, scopes: t.Sequence[str] = SCOPES) -> Domain:
@@ -84,7 +84,7 @@ class Observer:
         Raises:
             VirtmemError: it can't be read.
         """
-        return self.decoded(self._hypervisor.read(uuid, scopes))
+        return self.decoded(self.hypervisor.read(uuid, scopes))
 
     def decoded(self, reading: Reading) -> Domain:
         """What was read of a domain, as values.
@@ -106,4 +106,4 @@ class Observer:
         """The domain is gone: whoever watches for months must not keep all that ever were."""
         for key in [key for key in self._last if key[0] == uuid]:
             del self._last[key]
-        self._hypervisor.forget(uuid)
+        self.hypervisor.forget(uuid)

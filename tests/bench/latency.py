@@ -20,6 +20,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import
 from ansible_collections.virtmem.libvirt.plugins.module_utils._libvirt import connection as _libvirt
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.size import MIB
+from ansible_collections.virtmem.libvirt.plugins.module_utils._observe import Observer
 
 SIZES = (384 * MIB, 128 * MIB)
 
@@ -46,10 +47,11 @@ def main(uri: str, domain: str, alias: str, rounds: int) -> None:
             order = Order(domain, Declaration((Wish(alias=alias, requested=SIZES[number % 2]),)))
             # The poll must not be what ends the wait.
             patience = Patience(timeout=60.0, sleep=60.0)
-            (job,) = prepare.prepare(hypervisor, [order], patience)
+            observer = Observer(hypervisor)
+            (job,) = prepare.prepare(observer, [order], patience)
             if isinstance(job, Planned):
                 running = Running(job)
-                whole.apply(hypervisor, [running], patience)
+                whole.apply(observer, [running], patience)
             error = running.error if isinstance(job, Planned) else job.error
             if error is not None:
                 sys.exit(error.msg)

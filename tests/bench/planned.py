@@ -18,6 +18,7 @@ import typing as t
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply import prepare
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import Order
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
+from ansible_collections.virtmem.libvirt.plugins.module_utils._observe import Observer
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
 from ansible_collections.virtmem.libvirt.tests.model import tasks
 
@@ -35,7 +36,7 @@ def main(count: int) -> None:
     declared = dict.fromkeys(domains, tasks.requests(TO))
     connection = t.cast("t.Any", model.Connection(host))
     before, began = _held(), time.process_time()
-    jobs = prepare.prepare(connection, [Order(*item) for item in declared.items()], Patience())
+    jobs = prepare.prepare(Observer(connection), [Order(*item) for item in declared.items()], Patience())
     planned = time.process_time() - began
     if not all(job.steps for job in jobs):
         sys.exit("There is nothing to do.")

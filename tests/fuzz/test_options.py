@@ -35,6 +35,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device imp
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.domain import ATTACH, DevicePlan, Plan, Step
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.guards import NO_GUARDS
+from ansible_collections.virtmem.libvirt.plugins.module_utils._observe import Observer
 from ansible_collections.virtmem.libvirt.tests.fuzz import _generated as generated
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
 from ansible_collections.virtmem.libvirt.tests.unit.plugins.module_utils._memory import _elements as elements
@@ -222,7 +223,7 @@ def test_a_plan_or_a_declared_error(
         _options.text_of(params, "uri")
         guards = _options.guards_from(params) if module == "memory_layout" else NO_GUARDS
         asked = t.cast("_libvirt.Hypervisor", hypervisor(told, versions, sgx))
-        jobs = prepare.prepare(asked, wanted, patience)
+        jobs = prepare.prepare(Observer(asked), wanted, patience)
         planned = [job.plan for job in jobs if isinstance(job, Planned)]
         problem = prepare.judge(asked, planned, guards)[0] if len(planned) == len(jobs) else None
         if problem is not None:

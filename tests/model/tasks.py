@@ -12,6 +12,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.job import 
 from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import Patience
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
+from ansible_collections.virtmem.libvirt.plugins.module_utils._observe import Observer
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
 
 MIB, GIB = 1024**2, 1024**3
@@ -77,11 +78,11 @@ def run(
     """
     connection = connection or model.Connection(host)
     patience = Patience(timeout=timeout, interrupted=lambda: connection.interrupted, **how)
-    hypervisor = t.cast("t.Any", connection)
-    jobs = prepare.prepare(hypervisor, [Order(*item) for item in declared.items()], patience)
+    observer = Observer(t.cast("t.Any", connection))
+    jobs = prepare.prepare(observer, [Order(*item) for item in declared.items()], patience)
     running = [Running(job) for job in jobs if isinstance(job, Planned)]
     if len(running) == len(jobs):
-        whole.apply(hypervisor, running, patience, connection.clock)
+        whole.apply(observer, running, patience, connection.clock)
     connection.close()
     return running if len(running) == len(jobs) else jobs
 

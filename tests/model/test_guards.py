@@ -17,6 +17,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import Declaration, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.plan.guards import Guards
+from ansible_collections.virtmem.libvirt.plugins.module_utils._observe import Observer
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
 from ansible_collections.virtmem.libvirt.tests.model.tasks import GIB, MIB, dimm, libvirt, requests, vm
 
@@ -25,7 +26,7 @@ def judged(host: model.Libvirt, guards: Guards, **declared: Declaration) -> tupl
     """What the guards make of a task over these domains."""
     connection = model.Connection(host)
     hypervisor = t.cast("t.Any", connection)
-    prepared = prepare.prepare(hypervisor, [Order(*item) for item in declared.items()], Patience())
+    prepared = prepare.prepare(Observer(hypervisor), [Order(*item) for item in declared.items()], Patience())
     plans = [job.plan for job in prepared if isinstance(job, Planned)]
     assert len(plans) == len(declared)
     found = prepare.judge(hypervisor, plans, guards)

@@ -27,6 +27,7 @@ from ansible_collections.virtmem.libvirt.plugins.module_utils._apply.task import
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.device import ABSENT, Declaration, Wish
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.errors import ERROR_CODES, VirtmemError
 from ansible_collections.virtmem.libvirt.plugins.module_utils._memory.support import Versions
+from ansible_collections.virtmem.libvirt.plugins.module_utils._observe import Observer
 from ansible_collections.virtmem.libvirt.tests.generating import SEED
 from ansible_collections.virtmem.libvirt.tests.model import libvirt_model as model
 from hypothesis import seed
@@ -460,11 +461,11 @@ class Promises(RuleBasedStateMachine):
         self.libvirt.later(seconds, lambda: self.meddle(what, alias))
         self.libvirt.later(seconds + 1, wakes)
         connection = model.Connection(self.libvirt)
-        hypervisor = t.cast(t.Any, connection)
-        prepared = prepare.prepare(hypervisor, [Order("web1", mine), Order("web2", others)], PATIENCE)
+        observer = Observer(t.cast(t.Any, connection))
+        prepared = prepare.prepare(observer, [Order("web1", mine), Order("web2", others)], PATIENCE)
         jobs = [Running(job) for job in prepared if isinstance(job, Planned)]
         if len(jobs) == len(prepared):
-            whole.apply(hypervisor, jobs, PATIENCE, self.libvirt_clock)
+            whole.apply(observer, jobs, PATIENCE, self.libvirt_clock)
             for job in jobs:
                 if job.error is not None:
                     self.declared_error(job.error)
@@ -511,7 +512,8 @@ class Promises(RuleBasedStateMachine):
         began = self.libvirt.now
         job: Job | None = None
         try:
-            job = prepared = prepare.prepare(t.cast(t.Any, connection), [order], patience)[0]
+            observer = Observer(t.cast(t.Any, connection))
+            job = prepared = prepare.prepare(observer, [order], patience)[0]
             if not faults:
                 assert (job.plan and job.plan.steps) == (foreseen.plan and foreseen.plan.steps)
             if isinstance(prepared, Refused):
@@ -519,7 +521,7 @@ class Promises(RuleBasedStateMachine):
             else:
                 job = running = Running(prepared)
                 through, asked = prepare.is_through(prepared, patience), connection.calls
-                whole.apply(t.cast(t.Any, connection), [running], patience, self.libvirt_clock)
+                whole.apply(observer, [running], patience, self.libvirt_clock)
                 assert not through or (running.error is None and connection.calls == asked), (
                     "the modules leave out what would do nothing, and look at nothing"
                 )
@@ -591,7 +593,7 @@ class Promises(RuleBasedStateMachine):
         """What check mode shows; it changes nothing."""
         checking = model.Connection(self.libvirt)
         patience = PATIENCE._replace(verify=verify)
-        foreseen = prepare.prepare(t.cast(t.Any, checking), [order], patience)[0]
+        foreseen = prepare.prepare(Observer(t.cast(t.Any, checking)), [order], patience)[0]
         assert not checking.log
         checking.close()
         self.foreseen = foreseen.steps
@@ -611,7 +613,7 @@ class Promises(RuleBasedStateMachine):
     def repeat(self, declaration: Declaration) -> None:
         """A second run takes no step."""
         connection = model.Connection(self.libvirt)
-        again = prepare.prepare(t.cast(t.Any, connection), [Order("web1", declaration)], PATIENCE)[0]
+        again = prepare.prepare(Observer(t.cast(t.Any, connection)), [Order("web1", declaration)], PATIENCE)[0]
         connection.close()
         assert again.error is None, again.error and again.error.msg
         assert again.steps == (), again.steps

@@ -27,16 +27,15 @@ if t.TYPE_CHECKING:
     from .._memory.plan.guards import Guards
 
 
-def prepare(hypervisor: Hypervisor, orders: t.Sequence[Order], patience: Patience) -> list[Planned | Refused]:
+def prepare(observer: Observer, orders: t.Sequence[Order], patience: Patience) -> list[Planned | Refused]:
     """Reads every domain and plans for it. Nothing is changed; what speaks against a plan is in `error`.
 
     Raises:
         VirtmemError: the hypervisor itself does not answer.
     """
-    circumstances = _circumstances(hypervisor, orders, patience)
-    observer = Observer(hypervisor)
+    circumstances = _circumstances(observer.hypervisor, orders, patience)
     taken: set[str] = set()  # the domains of the orders before
-    return [_plan(hypervisor, observer, order, circumstances, patience, taken) for order in orders]
+    return [_plan(observer, order, circumstances, patience, taken) for order in orders]
 
 
 def is_through(job: Planned, patience: Patience) -> bool:
@@ -95,14 +94,13 @@ def _total(hypervisor: Hypervisor, plans: t.Sequence[Plan]) -> int:
 
 
 def _plan(
-    hypervisor: Hypervisor,
     observer: Observer,
     order: Order,
     circumstances: Circumstances,
     patience: Patience,
     taken: set[str],
 ) -> Planned | Refused:
-    observed = None
+    hypervisor, observed = observer.hypervisor, None
     try:
         uuid = _find(hypervisor, order, taken)
         observed = observer.observe(uuid)

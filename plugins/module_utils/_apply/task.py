@@ -39,17 +39,20 @@ class Patience(t.NamedTuple):
 class Task:
     """One task over all its domains."""
 
-    hypervisor: Hypervisor
+    observer: Observer  # what it has read for the plans is not decoded again before the first step
     jobs: t.Sequence[Running]
     patience: Patience
     clock: Clock  # seconds, on any clock that does not run backwards
-    observer: Observer = field(init=False)
     began: float = field(init=False)
     deadline: float = field(init=False)
     tells_at: float = field(init=False)  # when to tell next how far the guests are
 
     def __post_init__(self) -> None:
         """The time begins to run."""
-        self.observer = Observer(self.hypervisor)
         self.began = self.tells_at = self.clock()
         self.deadline = self.began + self.patience.timeout
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        """Whom it asks."""
+        return self.observer.hypervisor

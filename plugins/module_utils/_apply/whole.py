@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 import typing as t
 
-from .._libvirt.connection import Hypervisor
 from .._memory.errors import VirtmemError
 from .._memory.plan.step import GROW, REMOVE, SHRINK
+from .._observe import Observer
 from . import guests
 from .failure import report_half_replaced
 from .job import Running
@@ -22,12 +22,12 @@ from .verify import refresh, verify
 from .wait import has_converged, must_wait, retry_without_waiting, wait
 
 
-def apply(hypervisor: Hypervisor, jobs: t.Sequence[Running], patience: Patience, clock: Clock = time.monotonic) -> None:
+def apply(observer: Observer, jobs: t.Sequence[Running], patience: Patience, clock: Clock = time.monotonic) -> None:
     """Takes the steps of all plans, waits for all guests at the same time, and makes sure of the result.
 
     What went wrong with a domain is left in its `error`; the others go on.
     """
-    task = Task(hypervisor, jobs, patience, clock)
+    task = Task(observer, jobs, patience, clock)
     try:
         _apply(task)
     finally:

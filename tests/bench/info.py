@@ -17,7 +17,7 @@ from rows import Row, row
 COUNTS = (10, 100, 1000)
 MOST = COUNTS[-1]
 ROUNDS = 9
-TARGET = 1.5
+TARGET, AIM = 1.9, 1.5
 
 
 def bench(place: plays.Place) -> list[Row]:
@@ -30,7 +30,7 @@ def bench(place: plays.Place) -> list[Row]:
     whole = _tasks(place, served)
     per_domain = [min(measured["ours"]) / count for measured, count in zip(here, COUNTS, strict=True)]
     return [
-        row(f"{MOST} domains: a task", whole[0], "a task that runs the bare loop", whole[1], TARGET),
+        row(f"{MOST} domains: a task", whole[0], "a task that runs the bare loop", whole[1], TARGET, aim=AIM),
         row(
             f"{MOST} domains: the pass, by a daemon",
             through["ours"],

@@ -80,8 +80,9 @@ def run(
     patience = Patience(timeout=timeout, interrupted=lambda: connection.interrupted, **how)
     observer = Observer(t.cast("t.Any", connection))
     jobs = prepare.prepare(observer, [Order(*item) for item in declared.items()], patience)
-    running = [Running(job) for job in jobs if isinstance(job, Planned)]
-    if len(running) == len(jobs):
+    planned = [job for job in jobs if isinstance(job, Planned)]
+    running = [Running(job) for job in planned]
+    if len(running) == len(jobs) and not all(prepare.is_through(job, patience) for job in planned):
         whole.apply(observer, running, patience, connection.clock)
     connection.close()
     return running if len(running) == len(jobs) else jobs

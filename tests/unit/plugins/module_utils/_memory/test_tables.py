@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import ast
-import typing as t
 from dataclasses import fields
 from pathlib import Path
 
@@ -108,11 +107,6 @@ def test_what_a_question_is_not() -> None:
         assert not any(asks_which_model(node) for node in ast.walk(ast.parse(code)))
 
 
-def values_of(row: models.Model) -> dict[str, t.Any]:
-    """A row by columns."""
-    return row._asdict()
-
-
 def test_no_column_of_a_model_has_a_default() -> None:
     with pytest.raises(TypeError):
-        models.Model(**{name: value for name, value in values_of(models.MODELS["dimm"]).items() if name != "bus"})
+        models.Model(**{name: value for name, value in models.MODELS["dimm"]._asdict().items() if name != "bus"})

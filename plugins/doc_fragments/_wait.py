@@ -19,6 +19,8 @@ options:
       - libvirt accepts a request in milliseconds and says nothing about the guest; without waiting, the task says
         nothing either. C(converged) of the device in the result tells how it was at the end of the task.
       - A task that finds everything as declared, but the guest still on its way, waits too.
+      - Without waiting too, a virtio-mem device is left alone for two seconds before it is unplugged, since Linux can
+        hang if its last memory has only just gone.
       - While it waits, a line on the terminal says every few seconds which guests are on their way, how much of the
         wanted memory each has, and since when nothing has moved. The variable C(virtmem_progress) says to whom, V(auto)
         (terminals only, the default), V(always) (logs of CI too) or V(never), as does C(VIRTMEM_PROGRESS) in the
@@ -31,6 +33,8 @@ options:
     description:
       - How many seconds to wait at most. Then the task fails with RV(error_code=not_converged), or
         RV(error_code=not_usable) if the guest has the memory plugged and can't use it.
+      - The two seconds for which a virtio-mem device is left alone between being empty and being unplugged are not
+        counted.
       - The wait ends earlier if it can't help, for example because the domain stopped.
     type: int
     default: 120

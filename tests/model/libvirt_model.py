@@ -36,6 +36,7 @@ LIVE, CONFIG = SCOPES = ("live", "config")
 DIMMS, VIRTIO = ("dimm", "nvdimm"), ("virtio-mem", "virtio-pmem")
 MIB = 1024  # KiB, as everything here
 MOST_OFFLINE = 1024 * MIB  # what a virtio-mem driver plugs of memory that nobody brings online
+TIDIES = 1.0  # seconds that a guest takes its last memory block away, after QEMU has the device as empty
 _UNITS = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "MiB": 1024, "GiB": 1024**2, "TiB": 1024**3}
 _SCALED = ("size", "block", "requested", "current", "pagesize", "alignsize", "memory", "maxMemory", "currentMemory")
 _USER_ALIAS = re.compile(r"ua-[A-Za-z0-9_-]+")
@@ -151,6 +152,8 @@ class Machine:
     said: Statistics = field(default_factory=Statistics)  # what it told last
     polling: int = 0  # the number of the polling that goes on
     leaving: list[ET.Element] = field(default_factory=list)  # what the guest was asked for and has not answered
+    tidying: dict[ET.Element, float] = field(default_factory=dict)  # until when it takes the emptied device's away
+    hangs: bool = False  # it was asked for such a device: nothing can be plugged or unplugged until it boots again
     qemu: int | None = None  # the version that it runs in, where that is not the host's (an update since its start)
     image: str | None = None  # the managed-save image: `sound`, or `spoiled` on a disk that can't be read
     saved: ET.Element | None = None  # what the image brings back
@@ -292,7 +295,7 @@ class Libvirt:
         self._may_boot(root)
         machine.live, machine.state, machine.error_paused = root, "running", False
         machine.boot += 1
-        machine.leaving = []
+        machine.leaving, machine.tidying, machine.hangs = [], {}, False
         machine.offline, machine.said = 0, Statistics()
         machine.nvdimm = any(device.get("model") == "nvdimm" for device in memories(root))
         named: list[ET.Element] = []
@@ -364,7 +367,7 @@ class Libvirt:
         for device in memories(machine.live):
             if device.get("model") == "virtio-mem":
                 set_number(t.cast(ET.Element, device.find("target")), "current", 0)
-        machine.offline = 0
+        machine.offline, machine.tidying, machine.hangs = 0, {}, False
         for device in list(machine.leaving):  # QEMU lets go of what the guest was asked for
             self.remove(machine, device)
         self._recount(machine.live, LIVE)
@@ -585,6 +588,8 @@ class Libvirt:
         if model == "virtio-mem" and (number(found, "target/current") or number(found, "target/requested")):
             raise Refused(INTERNAL, "virtio-mem device cannot get unplugged while 'size' != '0'")
         machine.leaving.append(found)
+        if machine.state == "running" and self.now < machine.tidying.get(found, 0.0):
+            machine.hangs = True  # as Linux does
         self.later(self.lag / 3, lambda: self._unplugged(machine, found, machine.boot))
 
     def remove(self, machine: Machine, device: ET.Element) -> None:
@@ -598,7 +603,7 @@ class Libvirt:
         self.tell(machine.uuid, alias_of(device))
 
     def _unplugged(self, machine: Machine, device: ET.Element, boot: int) -> None:
-        if machine.live is None or machine.boot != boot or device not in memories(machine.live):
+        if machine.live is None or machine.boot != boot or device not in memories(machine.live) or machine.hangs:
             return
         if machine.state != "running":
             self.later(1, lambda: self._unplugged(machine, device, boot))
@@ -619,7 +624,7 @@ class Libvirt:
         self.later(self.lag, lambda: self._move(machine, device, boot, wanted))
 
     def _move(self, machine: Machine, device: ET.Element, boot: int, wanted: int | None, half: bool = False) -> None:
-        if machine.live is None or machine.boot != boot or device not in memories(machine.live):
+        if machine.live is None or machine.boot != boot or device not in memories(machine.live) or machine.hangs:
             return
         now, asked = number(device, "target/current") or 0, number(device, "target/requested") or 0
         if machine.state != "running" or machine.guest == "nodriver" or asked != wanted or asked == now:
@@ -635,6 +640,8 @@ class Libvirt:
         if machine.guest == "offline":
             machine.offline += max(goal - now, -machine.offline)
         set_number(t.cast(ET.Element, device.find("target")), "current", goal)
+        if not goal:
+            machine.tidying[device] = self.now + TIDIES
         self._recount(machine.live, LIVE)
         self.tell(machine.uuid, alias_of(device))
 

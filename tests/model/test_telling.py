@@ -71,6 +71,16 @@ def test_a_guest_by_its_memory_in_all() -> None:
     assert guests(reports)[:2] == [["a 1GiB of 2GiB"], ["a 1280MiB of 2GiB"]]
 
 
+def test_a_device_that_is_empty_and_left_alone_for_a_moment() -> None:
+    reports, ended = told(libvirt(a=[vm()]), {"a": Declaration((Wish(alias="ua-vm0", state="absent"),))})
+    assert ended == [None]
+    assert guests(reports) == [
+        ["a has emptied ua-vm0, which is unplugged in 2 s"],
+        ["a has emptied ua-vm0, which is unplugged in 1 s"],
+        ["a gives ua-vm0 back"],
+    ]
+
+
 def test_a_device_that_is_to_be_given_back() -> None:
     host = libvirt(a=[dimm("ua-d0")])
     host.machines["a"].guest = "nodriver"

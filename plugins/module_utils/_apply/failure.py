@@ -122,7 +122,9 @@ def wants_room(step: Step, error: VirtmemError) -> bool:
 
 
 def gives_back(job: Running) -> bool:
-    """Whether the guest still holds memory that it is asked for, as far as was last seen."""
+    """Whether the guest still holds memory, or a device, that it is asked for, as far as was last seen."""
+    if job.rests_until is not None and job.error is None:
+        return True
     goals = (*job.goals, *job.plan.goals) if job.error is None and not job.plan.cut else ()
     for goal in goals:
         device = progress.live_device(job.observed, goal.wish)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 import typing as t
 from dataclasses import dataclass, field
 
@@ -102,9 +103,17 @@ class Running:
         self.error: VirtmemError | None = None
         self.postponed: VirtmemError | None = None  # why the next step was refused, which is tried again later
         self.retried = False
+        self.emptied = -math.inf  # when the guest was last seen to have emptied a device
+        self.rests_until: float | None = None  # when the next step may be taken, if it has to wait for nothing else
+        self.rested = 0.0  # seconds of such rests, which no timeout counts
         self.replans = 0  # how often the domain was not as it was planned for
         self.done_before_plan = 0  # how many steps were done before `plan` was made
         self.done_before_look = 0  # how many steps were done before the running guest was last looked at
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether steps are left that can't be taken yet."""
+        return self.barrier is not None or self.postponed is not None or self.rests_until is not None
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -156,6 +165,7 @@ class Running:
         """Goes on by a new plan, for the domain as it has become."""
         self.observed, self.plan, self.pending = domain, plan, list(plan.steps)
         self.replans += 1
+        self.emptied, self.rests_until = now, None
         self.done_before_plan = self.done_before_look = len(self.done)
         for goal in plan.goals:
             self.begin(goal, now)

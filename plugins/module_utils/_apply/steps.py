@@ -13,6 +13,7 @@ from .._memory.device import CONFIG, LIVE, Device, Domain
 from .._memory.errors import VirtmemError
 from .._memory.plan import readiness
 from .._memory.plan.step import ATTACH, DETACH, REDEFINE, UPDATE, Step
+from .._memory.progress import REST
 from .._memory.xml import reading, writing
 from .failure import fail, gives_back, interrupted, wants_room
 from .job import Running
@@ -20,10 +21,12 @@ from .task import Task
 
 
 def advance(task: Task, job: Running, rank: int) -> None:
-    """Takes the job's steps up to this rank, or up to one that the guest must answer first."""
+    """Takes the job's steps up to this rank, or up to one that the guest must answer, or come to rest, first."""
     while not (job.error or job.postponed or job.barrier) and job.pending and job.pending[0].rank <= rank:
         if task.patience.interrupted() and not _completes(job, job.pending[0]):
             job.error = interrupted(job)
+            return
+        if _rests(task, job, job.pending[0]):
             return
         _attempt(task, job, job.pending[0])
 
@@ -35,6 +38,21 @@ def _completes(job: Running, step: Step) -> bool:
     # A guest that has given a device back gets the one that takes its place.
     is_replacement = step.op == ATTACH and (job.done[-1].op, job.done[-1].scope) == (DETACH, LIVE)
     return step.scope == CONFIG or is_replacement
+
+
+def _rests(task: Task, job: Running, step: Step) -> bool:
+    """Whether it is too early for the step: until when is noted in the job."""
+    if not step.needs_rest:
+        return False
+    now = task.clock()
+    if job.rests_until is None:
+        # One that is empty from the start may be so since a moment before.
+        job.rests_until = max(task.began, job.emptied) + REST
+        job.rested += max(job.rests_until - now, 0.0)
+    if now < job.rests_until:
+        return True
+    job.rests_until = None
+    return False
 
 
 def _attempt(task: Task, job: Running, step: Step) -> None:

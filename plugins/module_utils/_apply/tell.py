@@ -12,7 +12,7 @@ import typing as t
 
 from .._memory import progress
 from .._memory.device import LIVE
-from .._memory.size import show
+from .._memory.size import EXACT, show
 from .._memory.total import plugged_of
 from .job import Running
 from .task import Task
@@ -49,10 +49,12 @@ def _way(job: Running, now: float) -> str:
     name = job.observed.name
     if job.postponed is not None:
         return f"{name} waits for memory that others give back"
+    if job.rests_until is not None:
+        return f"{name} has emptied {job.pending[0].alias}, which is unplugged in {job.rests_until - now:.0f} s"
     missing = {
         goal: moved
         for goal, moved in job.movements.items()
-        if goal in job.goals and progress.held(progress.live_device(job.observed, goal.wish), goal) != goal.target
+        if goal in job.goals and not goal.reached(progress.live_device(job.observed, goal.wish), EXACT)
     }
     if not missing:
         return f"{name} has the memory, and can't use it yet"

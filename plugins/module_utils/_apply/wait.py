@@ -10,6 +10,7 @@ libvirt's events drive the wait, and the live XML is the authority; a poll benea
 
 from __future__ import annotations
 
+import math
 import typing as t
 
 from .._libvirt.events import REBOOTED, REJECTED, Event
@@ -36,7 +37,7 @@ def must_wait(job: Running) -> bool:
 
 def has_converged(job: Running, tolerance: Tolerance) -> bool:
     """Whether the guest has all that is declared, and can use it, as far as was last seen."""
-    is_there = not (job.barrier or job.postponed) and has_all(job, tolerance)
+    is_there = not job.is_held_up and has_all(job, tolerance)
     return is_there and not (job.witness.listens and job.witness.word.verdict.usable is False)
 
 
@@ -50,22 +51,42 @@ def wait(task: Task, jobs: t.Iterable[Running]) -> None:
             for job in pending:
                 job.error = interrupted(job)
             return
-        if now >= task.deadline:
-            for job in pending:
-                if not _look(task, job):
-                    _stop_waiting(task, job)
-            return
+        late = [job for job in pending if now >= _deadline(task, job)]
+        if late:
+            pending = [job for job in pending if job not in late or not _ends(task, job)]
+            continue
         tell(task, pending)
-        due = min(next_report(task), *(job.witness.due for job in pending))
-        event = task.hypervisor.next_event(min(next_poll, task.deadline, due) - now)
+        due = min(next_report(task), *(min(_due(job), _deadline(task, job)) for job in pending))
+        event = task.hypervisor.next_event(min(next_poll, due) - now)
         now, looked_at = task.clock(), pending
         if now >= next_poll or (event is not None and event.uuid is None):
             next_poll = now + task.patience.sleep
         else:
             heard = None if event is None else event.uuid
-            looked_at = [job for job in pending if job.uuid == heard or job.witness.due <= now]
+            looked_at = [job for job in pending if job.uuid == heard or _due(job) <= now]
         settled = [job for job in looked_at if _look(task, job, event)]
         pending = [job for job in pending if job not in settled]
+
+
+def _due(job: Running) -> float:
+    """When to look at the job's domain next, whatever is heard of it."""
+    return min(job.witness.due, math.inf if job.rests_until is None else job.rests_until)
+
+
+def _deadline(task: Task, job: Running) -> float:
+    """Until when this guest is waited for: what it was left alone for is not its own time."""
+    deadline = task.deadline + job.rested
+    return deadline if job.rests_until is None else max(deadline, job.rests_until)
+
+
+def _ends(task: Task, job: Running) -> bool:
+    """Looks once more at a guest whose time is over. Whether the wait for it ends with that."""
+    if _look(task, job):
+        return True
+    if task.clock() < _deadline(task, job):  # it has just emptied a device
+        return False
+    _stop_waiting(task, job)
+    return True
 
 
 def _look(task: Task, job: Running, event: Event | None = None) -> bool:
@@ -78,7 +99,7 @@ def _look(task: Task, job: Running, event: Event | None = None) -> bool:
         if event.what == REBOOTED:
             job.witness.before = None  # another kernel may have booted, which keeps more for itself
     while job.error is None:
-        if job.postponed is not None and not _retry(task, job):
+        if not _goes_on(task, job):
             return False
         goals = job.goals
         if job.error is None and _observe(task, job):
@@ -93,11 +114,27 @@ def _look(task: Task, job: Running, event: Event | None = None) -> bool:
             return False
         if job.barrier is None:
             return is_settled(task, job)
-        job.barrier = None
-        advance(task, job, GROW)
-        if job.error is None and job.barrier is None and not job.plan.goals:
+        _pass(task, job, job.barrier)
+        if job.error is None and not job.is_held_up and not job.plan.goals:
             return is_settled(task, job)
     return True
+
+
+def _pass(task: Task, job: Running, barrier: Goal) -> None:
+    """Takes the steps that waited for what the guest has reached now."""
+    if not barrier.gone:
+        job.emptied = task.clock()
+    job.barrier = None
+    advance(task, job, GROW)
+
+
+def _goes_on(task: Task, job: Running) -> bool:
+    """Takes the step that was refused before, or that was too early, if its time has come. Whether none is left."""
+    if job.postponed is not None and not _retry(task, job):
+        return False
+    if job.rests_until is not None:
+        advance(task, job, GROW)
+    return job.rests_until is None
 
 
 def _observe(task: Task, job: Running) -> bool:
@@ -140,6 +177,17 @@ def _retry(task: Task, job: Running) -> bool:
     job.postponed, job.retried = None, True
     advance(task, job, GROW)
     return True
+
+
+def rest_without_waiting(task: Task) -> None:
+    """A task that waits for no guest takes the steps that only time was missing for."""
+    while not task.patience.wait:
+        resting = [job for job in task.jobs if job.rests_until is not None and job.error is None]
+        if not resting:
+            return
+        task.hypervisor.next_event(min(map(_due, resting)) - task.clock())
+        for job in resting:
+            advance(task, job, GROW)
 
 
 def retry_without_waiting(task: Task) -> None:

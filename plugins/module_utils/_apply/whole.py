@@ -19,7 +19,7 @@ from .job import Running
 from .steps import advance
 from .task import Clock, Patience, Task
 from .verify import refresh, verify
-from .wait import has_converged, must_wait, retry_without_waiting, wait
+from .wait import has_converged, must_wait, rest_without_waiting, retry_without_waiting, wait
 
 
 def apply(observer: Observer, jobs: t.Sequence[Running], patience: Patience, clock: Clock = time.monotonic) -> None:
@@ -46,6 +46,7 @@ def _apply(task: Task) -> None:
     for rank in (SHRINK, REMOVE, GROW):
         for job in jobs:
             advance(task, job, rank)
+    rest_without_waiting(task)
     retry_without_waiting(task)
     waited = _settle(task)
     for job in jobs:
@@ -73,7 +74,7 @@ def _settle(task: Task) -> bool:
     waited = patience.wait and bool(pending)
     while True:
         if patience.wait:
-            wait(task, [job for job in pending if job.goals or job.postponed or job.witness.listens])
+            wait(task, [job for job in pending if job.goals or job.is_held_up or job.witness.listens])
         for job in jobs:
             if job.error is None and not job.plan.cut and (waited or job.done):
                 verify(task, job)

@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import models, support
-from ..device import CONFIG, Definition, Device, Domain, Host, Readiness, Wish
+from ..device import CONFIG, LIVE, Definition, Device, Domain, Host, Readiness, Wish
 from ..progress import Goal
 from ..properties import SIZES
 from ..size import show
@@ -75,6 +75,12 @@ class Step:
     def period(self) -> int | None:
         """How often the balloon's statistics are to be polled, if that is what the step sets."""
         return None if self.ready is None else self.ready.period
+
+    @property
+    def needs_rest(self) -> bool:
+        """Whether the guest is asked for a device that it has emptied, which must be `progress.REST` ago."""
+        device = self.before
+        return (self.op, self.scope) == (DETACH, LIVE) and device is not None and models.facts(device.model).resizable
 
     @property
     def alias(self) -> str | None:

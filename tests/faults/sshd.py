@@ -29,7 +29,7 @@ import archive
 
 # What Debian's sshd is linked with and other programs hardly ever are.
 LIBRARIES = ("libwrap0", "libnsl2")
-_PRIVATE = ("unshare", "--mount", "--propagation", "private")
+_PRIVATE = ("unshare", "--mount", "--propagation", "private", str(LAB.with_name("own_etc.sh")))
 
 
 def _command() -> list[str]:
@@ -72,9 +72,9 @@ def _as_user(folder: Path, user: pwd.struct_passwd) -> list[str]:
     lines = Path("/etc/passwd").read_text().splitlines()
     mine = [line.rpartition(":")[0] + ":/bin/sh" if line.startswith(f"{user.pw_name}:") else line for line in lines]
     (folder / "passwd").write_text("\n".join(mine) + "\n")
-    private = [*_PRIVATE, "sh", "-c"]
     dropped = f"setpriv --reuid={user.pw_uid} --regid={user.pw_gid} --clear-groups"
-    return [*private, f'mount --bind {shlex.quote(str(folder / "passwd"))} /etc/passwd && exec {dropped} "$@"', "sh"]
+    passwd = shlex.quote(str(folder / "passwd"))
+    return [*_PRIVATE, "sh", "-c", f'cp {passwd} /etc/passwd && exec {dropped} "$@"', "sh"]
 
 
 def _as_root(folder: Path) -> list[str]:
@@ -82,7 +82,7 @@ def _as_root(folder: Path) -> list[str]:
     account = "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin"
     (folder / "passwd").write_text(f"{Path('/etc/passwd').read_text().rstrip()}\n{account}\n")
     mounts = (
-        f"mount --bind {shlex.quote(str(folder / 'passwd'))} /etc/passwd",
+        f"cp {shlex.quote(str(folder / 'passwd'))} /etc/passwd",
         "mount -t tmpfs none /var/log && : > /var/log/lastlog",
         "mount -t tmpfs none /run && mkdir -m 755 /run/sshd",
     )

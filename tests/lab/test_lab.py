@@ -192,6 +192,20 @@ def test_one_lab_down_leaves_the_other_up() -> None:
         other("down")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount without a user namespace")
+def test_an_etc_of_its_own_stays_though_users_come_and_go_outside(tmp_path: Path) -> None:
+    """`Outside` is a namespace too, so that the machine's own users are left alone."""
+    own = f"unshare --mount --propagation private {Path(COMMAND[1]).with_name('own_etc.sh')} sh -euc"
+    inside = "echo mine >> /etc/passwd; touch ready; until [ -e replaced ]; do sleep 0.1; done; tail -n 1 /etc/passwd"
+    replaced = "{ cat /etc/passwd; echo other; } > /etc/passwd+; mv /etc/passwd+ /etc/passwd; touch replaced"
+    outside = f"{own} '{inside}' & until [ -e ready ]; do sleep 0.1; done; {replaced}; wait; tail -n 1 /etc/passwd"
+    done = subprocess.run(
+        [*own.split(), outside], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.stdout.split(), done.stderr) == (["mine", "other"], "")
+    assert "other" not in Path("/etc/passwd").read_text().split()
+
+
 @pytest.fixture
 def other() -> t.Iterator[tuple[list[str], Path]]:
     """What runs a command as a normal user with numbers in /etc/subuid, and a checkout of the lab that is theirs."""

@@ -4,7 +4,7 @@
 
 # A plain libvirt host for one test: root's own libvirtd, at qemu:///system, in a mount namespace that nobody else sees.
 #
-#   unshare --mount --propagation private plain_host.sh FOLDER
+#   unshare --mount --propagation private ../lab/own_etc.sh plain_host.sh FOLDER
 #
 # Everything that it writes goes into FOLDER or is gone with it. Other processes come in by nsenter.
 
@@ -15,17 +15,10 @@ for place in /run/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt; 
     mount -t tmpfs -o mode=755 none "$place"
 done
 mkdir -p /etc/libvirt
-cp -a /etc/libvirt "$folder/etc"
-mount --bind "$folder/etc" /etc/libvirt
 # libvirt looks for the user and group that Debian's libvirt-daemon-system makes, even where others are set.
-for file in passwd group; do
-    cp "/etc/$file" "$folder/$file"
-    grep -q '^libvirt-qemu:' "/etc/$file" || case $file in
-        passwd) echo 'libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin' >> "$folder/passwd" ;;
-        group) echo 'libvirt-qemu:x:64055:' >> "$folder/group" ;;
-    esac
-    mount --bind "$folder/$file" "/etc/$file"
-done
+grep -q '^libvirt-qemu:' /etc/passwd ||
+    echo 'libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin' >> /etc/passwd
+grep -q '^libvirt-qemu:' /etc/group || echo 'libvirt-qemu:x:64055:' >> /etc/group
 # A machine of the checks has no cgroups, no security modules and no log daemon.
 cat > /etc/libvirt/qemu.conf << END
 user = "root"

@@ -44,7 +44,9 @@ class Host:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        words = ["unshare", "--mount", "--propagation", "private", str(Path(__file__).with_name("plain_host.sh"))]
+        here = Path(__file__).parent
+        scripts = [str(here.parent / "lab" / "own_etc.sh"), str(here / "plain_host.sh")]
+        words = ["unshare", "--mount", "--propagation", "private", *scripts]
         with (folder / "libvirtd.log").open("w") as log:
             self.daemon = subprocess.Popen([*words, str(folder)], stdout=log, stderr=log, cwd="/")
 

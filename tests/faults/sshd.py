@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import shlex
 import shutil
 import socket
 import subprocess
@@ -65,28 +64,24 @@ def _keys(folder: Path) -> None:
     (folder / "authorized").write_text((folder / "user.pub").read_text())
 
 
-def _as_user(folder: Path, user: pwd.struct_passwd) -> list[str]:
+def _as_user(user: pwd.struct_passwd) -> list[str]:
     """Words before a command that make it run as the user, who has a shell there if nowhere else."""
     if os.geteuid() != 0:
         return []
-    lines = Path("/etc/passwd").read_text().splitlines()
-    mine = [line.rpartition(":")[0] + ":/bin/sh" if line.startswith(f"{user.pw_name}:") else line for line in lines]
-    (folder / "passwd").write_text("\n".join(mine) + "\n")
+    shell = f"sed -i '/^{user.pw_name}:/s,[^:]*$,/bin/sh,' /etc/passwd"
     dropped = f"setpriv --reuid={user.pw_uid} --regid={user.pw_gid} --clear-groups"
-    passwd = shlex.quote(str(folder / "passwd"))
-    return [*_PRIVATE, "sh", "-c", f'cp {passwd} /etc/passwd && exec {dropped} "$@"', "sh"]
+    return [*_PRIVATE, "sh", "-c", f'{shell} && exec {dropped} "$@"', "sh"]
 
 
-def _as_root(folder: Path) -> list[str]:
+def _as_root() -> list[str]:
     """Words before a command that give it what a server of root's needs, and what it writes, for itself."""
     account = "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin"
-    (folder / "passwd").write_text(f"{Path('/etc/passwd').read_text().rstrip()}\n{account}\n")
-    mounts = (
-        f"cp {shlex.quote(str(folder / 'passwd'))} /etc/passwd",
+    made = (
+        f"echo {account} >> /etc/passwd",
         "mount -t tmpfs none /var/log && : > /var/log/lastlog",
         "mount -t tmpfs none /run && mkdir -m 755 /run/sshd",
     )
-    return [*_PRIVATE, "sh", "-c", f'{" && ".join(mounts)} && exec "$@"', "sh"]
+    return [*_PRIVATE, "sh", "-c", f'{" && ".join(made)} && exec "$@"', "sh"]
 
 
 @contextlib.contextmanager
@@ -125,7 +120,7 @@ def serving(lab: Lab, folder: Path, as_root: bool = False) -> t.Iterator[str]:
     with (folder / "sshd.log").open("w") as log:
         process = subprocess.Popen(
             [
-                *(_as_root(folder) if as_root else _as_user(folder, user)),
+                *(_as_root() if as_root else _as_user(user)),
                 *_command(),
                 "-D",
                 "-e",

@@ -602,8 +602,14 @@ class Libvirt:
         self._recount(root, LIVE)
         self.tell(machine.uuid, alias_of(device))
 
+    @staticmethod
+    def _can_answer(machine: Machine, device: ET.Element, boot: int) -> bool:
+        """Whether the guest that was asked is still there, with the device, and does not hang."""
+        has_it = machine.live is not None and device in memories(machine.live)
+        return has_it and machine.boot == boot and not machine.hangs
+
     def _unplugged(self, machine: Machine, device: ET.Element, boot: int) -> None:
-        if machine.live is None or machine.boot != boot or device not in memories(machine.live) or machine.hangs:
+        if not self._can_answer(machine, device, boot):
             return
         if machine.state != "running":
             self.later(1, lambda: self._unplugged(machine, device, boot))
@@ -624,7 +630,7 @@ class Libvirt:
         self.later(self.lag, lambda: self._move(machine, device, boot, wanted))
 
     def _move(self, machine: Machine, device: ET.Element, boot: int, wanted: int | None, half: bool = False) -> None:
-        if machine.live is None or machine.boot != boot or device not in memories(machine.live) or machine.hangs:
+        if machine.live is None or not self._can_answer(machine, device, boot):
             return
         now, asked = number(device, "target/current") or 0, number(device, "target/requested") or 0
         if machine.state != "running" or machine.guest == "nodriver" or asked != wanted or asked == now:

@@ -51,10 +51,9 @@ def wait(task: Task, jobs: t.Iterable[Running]) -> None:
             for job in pending:
                 job.error = interrupted(job)
             return
-        late = [job for job in pending if now >= _deadline(task, job)]
-        if late:
-            pending = [job for job in pending if job not in late or not _ends(task, job)]
-            continue
+        pending = [job for job in pending if now < _deadline(task, job) or not _ends(task, job)]
+        if not pending:
+            return
         tell(task, pending)
         due = min(next_report(task), *(min(_due(job), _deadline(task, job)) for job in pending))
         event = task.hypervisor.next_event(min(next_poll, due) - now)

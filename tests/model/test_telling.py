@@ -79,6 +79,8 @@ def test_a_device_that_is_empty_and_left_alone_for_a_moment() -> None:
         ["a has emptied ua-vm0, which is unplugged in 1 s"],
         ["a gives ua-vm0 back"],
     ]
+    # Never more than what it is of: the time to answer begins after that moment.
+    assert {report["timeout"] for report in reports} == {32}
 
 
 def test_a_device_that_is_to_be_given_back() -> None:

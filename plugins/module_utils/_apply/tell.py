@@ -32,7 +32,8 @@ def tell(task: Task, pending: t.Sequence[Running]) -> None:
     task.patience.tells(
         {
             "waited": round(now - task.began, 1),
-            "timeout": task.patience.timeout,
+            # What a guest is left alone for is not its own time, but it passes.
+            "timeout": task.patience.timeout + math.ceil(max(job.rested for job in pending)),
             "guests": len(task.jobs),
             "waiting": [_way(job, now) for job in pending],
         }
